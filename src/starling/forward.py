@@ -1,0 +1,63 @@
+"""What the inference needs of a model of a galaxy, and the quantities that every such model derives."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, Self, runtime_checkable
+
+from jax import Array
+from jaxtyping import Float
+
+from starling.parameters import ParameterSpace
+
+
+@runtime_checkable
+class ForwardModel(Protocol):
+    """A point in a parameter space -> fluxes in bands, for ONE galaxy; exact simulators and emulators alike.
+
+    A pytree whose leaves are its arrays, so it passes through ``jax.jit``, ``vmap`` and ``grad`` as an argument.
+    """
+
+    @property
+    def space(self) -> ParameterSpace: ...
+    @property
+    def bands(self) -> tuple[str, ...]: ...
+    @property
+    def wave_effective_aa(self) -> Float[Array, " band"]: ...
+
+    def __call__(self, theta: Float[Array, " param"]) -> Float[Array, " band"]:
+        """Observed flux in each band, maggies."""
+        ...
+
+    def flux_error(self, flux: Float[Array, " band"]) -> Float[Array, " band"]:
+        """One-sigma error of the model itself at these fluxes, maggies; zeros for an exact model."""
+        ...
+
+    def properties(self, theta: Float[Array, " param"]) -> dict[str, Array]:
+        """Derived quantities: the keys of ``PROPERTIES``."""
+        ...
+
+    def select(self, bands: Sequence[str]) -> Self:
+        """The same model for these bands, in this order; ValueError names the unknown ones."""
+        ...
+
+
+class Property(NamedTuple):
+    """Unit and meaning of a derived quantity."""
+
+    unit: str
+    description: str
+
+
+PROPERTIES: dict[str, Property] = {
+    "log_stellar_mass": Property("log10 Msun", "mass of living stars (remnants as in the SSP tables)"),
+    "sfr_30": Property("Msun / yr", "star-formation rate over the last 30 Myr"),
+    "sfr_100": Property("Msun / yr", "star-formation rate over the last 100 Myr"),
+    "log_ssfr_100": Property("log10 1/yr", "sfr_100 over the surviving stellar mass"),
+    "mwa": Property("Gyr", "mass-weighted age"),
+    "t50": Property("Gyr", "lookback time at which half of the mass had formed"),
+    "sfh": Property("Msun / yr", "star-formation rate in the 7 bins, youngest first"),
+    "sfh_edges_gyr": Property("Gyr", "edges of the 7 bins in lookback time"),
+    "a_v": Property("mag", "V-band attenuation by the diffuse dust, 1.086 dust2"),
+    "u_minus_v": Property("mag", "rest-frame U - V, AB, attenuated"),
+    "v_minus_j": Property("mag", "rest-frame V - J, AB, attenuated"),
+    "log_lir": Property("log10 Lsun", "luminosity of the dust emission from 8 to 1000 um, without the AGN torus"),
+}

@@ -1,0 +1,301 @@
+"""Parameter spaces: names, priors and the maps between parameters, the unit cube and prior-whitened coordinates.
+
+A ``ParameterSpace`` is a value; the papers' models are values of it. A point is a flat array ``theta`` in the order of
+``names``. Two coordinate systems cover the same space, for any subset of parameters held fixed:
+
+- the unit cube, where the prior is uniform (nested sampling, Sobol designs);
+- prior-whitened coordinates ``x``, where the prior is the standard normal (gradient-based sampling).
+"""
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.scipy.special import ndtr, ndtri
+from jaxtyping import Float
+
+from starling.priors import (
+    ConditionalPrior,
+    MassMetallicity,
+    Prior,
+    StudentT2,
+    TruncatedNormal,
+    Uniform,
+    prior_from_dict,
+)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One scalar parameter: its name (Prospector's), prior, mathtext label, unit and what it means."""
+
+    name: str
+    prior: Prior | ConditionalPrior
+    label: str = ""
+    unit: str = ""
+    description: str = ""
+
+    @property
+    def low(self) -> float:
+        return self.prior.low
+
+    @property
+    def high(self) -> float:
+        return self.prior.high
+
+
+@dataclass(frozen=True)
+class ParameterSpace:
+    """An ordered set of parameters with a joint prior; frozen and hashable, so a static value under ``jax.jit``."""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for parameter in self.parameters:
+            if parameter.name in seen:
+                raise ValueError(f"parameter {parameter.name!r} appears twice in space {self.name!r}")
+            if isinstance(parameter.prior, ConditionalPrior):
+                missing = set(parameter.prior.depends_on) - seen
+                if missing:
+                    raise ValueError(
+                        f"the prior of {parameter.name!r} depends on {sorted(missing)}: put them earlier in the space"
+                    )
+            seen.add(parameter.name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(parameter.name for parameter in self.parameters)
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def index(self, name: str) -> int:
+        """Position of a parameter in ``theta``; ValueError with the known names where there is none."""
+        self._check_names([name])
+        return self.names.index(name)
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper end of every parameter's support."""
+        return np.array([p.low for p in self.parameters]), np.array([p.high for p in self.parameters])
+
+    def free(self, fixed: Collection[str] = ()) -> tuple[str, ...]:
+        """Names that are not in ``fixed``, in order."""
+        self._check_names(fixed)
+        return tuple(name for name in self.names if name not in fixed)
+
+    def pack(self, values: Mapping[str, Any]) -> Float[Array, "*shape param"]:
+        """A ``theta`` from named values; ValueError for unknown and for missing names."""
+        self._check_names(values)
+        missing = [name for name in self.names if name not in values]
+        if missing:
+            raise ValueError(f"space {self.name!r} also needs a value for {', '.join(missing)}")
+        return jnp.stack(jnp.broadcast_arrays(*(jnp.asarray(values[name], float) for name in self.names)), axis=-1)
+
+    def unpack(self, theta: Float[Array, "*shape param"]) -> dict[str, Array]:
+        """Named values of a ``theta``."""
+        return {name: theta[..., i] for i, name in enumerate(self.names)}
+
+    def from_unit_cube(
+        self, u: Float[Array, " free"], fixed: Mapping[str, Any] | None = None
+    ) -> Float[Array, " param"]:
+        """The prior transform: a point of the unit cube over the free parameters -> ``theta``."""
+        return self._assemble(u, fixed or {}, lambda prior, p: prior.icdf(p))
+
+    def to_unit_cube(
+        self, theta: Float[Array, " param"], fixed: Collection[str] = ()
+    ) -> Float[Array, " free"]:
+        """Inverse of ``from_unit_cube``."""
+        values = self.unpack(theta)
+        return jnp.stack([self._prior(name, values).cdf(values[name]) for name in self.free(fixed)])
+
+    def constrain(self, x: Float[Array, " free"], fixed: Mapping[str, Any] | None = None) -> Float[Array, " param"]:
+        """Prior-whitened coordinates of the free parameters -> ``theta``; x ~ N(0, I) gives theta ~ prior."""
+        return self._assemble(x, fixed or {}, lambda prior, z: prior.icdf(ndtr(z)))
+
+    def unconstrain(self, theta: Float[Array, " param"], fixed: Collection[str] = ()) -> Float[Array, " free"]:
+        """Inverse of ``constrain``; points on the edge of the support land about 5 sigma out, never at infinity."""
+        u = self.to_unit_cube(theta, fixed)
+        return ndtri(jnp.clip(u, 3e-7, 1.0 - 3e-7))
+
+    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Float[Array, "*shape param"]:
+        """Draws from the prior."""
+        u = jax.random.uniform(key, (math.prod(shape), len(self)))
+        return jax.vmap(self.from_unit_cube)(u).reshape(*shape, len(self))
+
+    def log_prob(self, theta: Float[Array, " param"], fixed: Collection[str] = ()) -> Float[Array, ""]:
+        """Log prior density (normalised) of the parameters that are not ``fixed``; -inf outside the support."""
+        values = self.unpack(theta)
+        terms = [self._prior(name, values).log_prob(values[name]) for name in self.free(fixed)]
+        return jnp.sum(jnp.stack(terms))
+
+    def with_priors(self, **priors: Prior | ConditionalPrior) -> "ParameterSpace":
+        """The same space with other priors for the named parameters."""
+        self._check_names(priors)
+        return replace(
+            self,
+            parameters=tuple(replace(p, prior=priors[p.name]) if p.name in priors else p for p in self.parameters),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able description; ``from_dict`` reads it back."""
+        return {
+            "name": self.name,
+            "parameters": [
+                {
+                    "name": p.name,
+                    "prior": p.prior.to_dict(),
+                    "label": p.label,
+                    "unit": p.unit,
+                    "description": p.description,
+                }
+                for p in self.parameters
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> "ParameterSpace":
+        """The space that ``to_dict`` described."""
+        return cls(
+            name=description["name"],
+            parameters=tuple(
+                Parameter(**{**entry, "prior": prior_from_dict(entry["prior"])})
+                for entry in description["parameters"]
+            ),
+        )
+
+    def _prior(self, name: str, values: Mapping[str, Array]) -> Prior:
+        prior = self.parameters[self.names.index(name)].prior
+        return prior.given(values) if isinstance(prior, ConditionalPrior) else prior
+
+    def _assemble(
+        self, coordinates: Array, fixed: Mapping[str, Any], quantile: Callable[[Prior, Array], Array]
+    ) -> Array:
+        free = self.free(fixed)
+        if coordinates.shape != (len(free),):
+            raise ValueError(f"expected {len(free)} coordinates ({', '.join(free)}), got shape {coordinates.shape}")
+        values: dict[str, Array] = {}
+        for name in self.names:
+            if name in fixed:
+                values[name] = jnp.asarray(fixed[name], coordinates.dtype)
+            else:
+                values[name] = quantile(self._prior(name, values), coordinates[free.index(name)])
+        return jnp.stack([values[name] for name in self.names])
+
+    def _check_names(self, names: Collection[str]) -> None:
+        unknown = [name for name in names if name not in self.names]
+        if unknown:
+            raise ValueError(
+                f"no parameter {', '.join(map(repr, unknown))} in space {self.name!r}; it has {', '.join(self.names)}"
+            )
+
+
+def prospector_alpha(agn: bool = True, zred: tuple[float, float] = (0.5, 3.0)) -> ParameterSpace:
+    """The 18-parameter model of Mathews et al. (2023), table 1; 16 parameters without the AGN torus.
+
+    ``zred`` is the support of a uniform prior on redshift, used where redshift is not fixed per galaxy.
+    """
+    ratios = tuple(
+        Parameter(
+            f"logsfr_ratios_{i}",
+            StudentT2(0.3, -5.0, 5.0),
+            rf"$\log\,{{\rm SFR}}_{i}/{{\rm SFR}}_{i + 1}$",
+            "dex",
+            f"log10 of the star-formation rate in age bin {i} over bin {i + 1}",
+        )
+        for i in range(1, 7)
+    )
+    torus = (
+        Parameter(
+            "log_fagn",
+            Uniform(-5.0, math.log10(3.0)),
+            r"$\log f_{\rm AGN}$",
+            "dex",
+            "log10 of the AGN torus luminosity over the stellar bolometric luminosity",
+        ),
+        Parameter(
+            "log_agn_tau",
+            Uniform(math.log10(5.0), math.log10(150.0)),
+            r"$\log \tau_{\rm AGN}$",
+            "dex",
+            "log10 of the optical depth of an AGN torus clump",
+        ),
+    )
+    return ParameterSpace(
+        "prospector_alpha" if agn else "prospector_alpha_no_agn",
+        (
+            Parameter(
+                "logmass", Uniform(6.0, 12.5), r"$\log M_{\rm formed}$", "log10 Msun", "stellar mass formed"
+            ),
+            Parameter("logzsol", MassMetallicity(), r"$\log Z_*/Z_\odot$", "dex", "stellar metallicity"),
+            *ratios,
+            Parameter(
+                "dust2",
+                TruncatedNormal(0.3, 1.0, 0.0, 4.0),
+                r"$\hat\tau_2$",
+                "",
+                "optical depth of the diffuse dust at 5500 A",
+            ),
+            Parameter("dust_index", Uniform(-1.2, 0.4), r"$n$", "", "power-law modifier of the Calzetti curve"),
+            Parameter(
+                "dust1_fraction",
+                TruncatedNormal(1.0, 0.3, 0.0, 2.0),
+                r"$\hat\tau_1/\hat\tau_2$",
+                "",
+                "birth-cloud over diffuse optical depth",
+            ),
+            *(torus if agn else ()),
+            Parameter(
+                "gas_logz", Uniform(-2.0, 0.5), r"$\log Z_{\rm gas}/Z_\odot$", "dex", "gas-phase metallicity"
+            ),
+            Parameter("zred", Uniform(*zred), r"$z$", "", "redshift"),
+            Parameter(
+                "duste_qpah",
+                TruncatedNormal(2.0, 2.0, 0.0, 7.0),
+                r"$q_{\rm PAH}$",
+                "per cent",
+                "share of the dust mass in PAHs",
+            ),
+            Parameter(
+                "duste_umin",
+                TruncatedNormal(1.0, 10.0, 0.1, 25.0),
+                r"$U_{\rm min}$",
+                "",
+                "minimum intensity of the radiation field that heats the dust",
+            ),
+            Parameter(
+                "log_duste_gamma",
+                TruncatedNormal(-2.0, 1.0, -4.0, 0.0),
+                r"$\log \gamma$",
+                "dex",
+                "log10 of the share of dust that sees more than duste_umin",
+            ),
+        ),
+    )
+
+
+def training_space(space: ParameterSpace) -> ParameterSpace:
+    """The space to draw training sets from: same support as ``space``, thicker tails (Mathews et al. 2023, s. 4.2).
+
+    Student-t scales become 1.0, truncated normals three times as wide, conditional priors uniform on their support.
+    """
+    wider: dict[str, Prior] = {}
+    for parameter in space.parameters:
+        prior = parameter.prior
+        if isinstance(prior, StudentT2):
+            wider[parameter.name] = replace(prior, scale=max(1.0, prior.scale))
+        elif isinstance(prior, TruncatedNormal):
+            wider[parameter.name] = replace(prior, sigma=3.0 * prior.sigma)
+        elif isinstance(prior, ConditionalPrior):
+            wider[parameter.name] = Uniform(prior.low, prior.high)
+    return replace(space.with_priors(**wider), name=f"{space.name}_training")

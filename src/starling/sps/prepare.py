@@ -1,0 +1,142 @@
+"""From tables on their own wavelengths to the arrays of the exact model on its pixels. Runs once per model."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from starling.cosmology import age_gyr
+from starling.parameters import ParameterSpace
+from starling.sps.grids import DustEmissionGrid, NebularGrid, SSPGrid, Tables, TorusGrid
+from starling.sps.pixels import PixelGrid, deposit_lines, rebin
+from starling.sps.stars import LYMAN_LIMIT_AA, ionising_photon_rate
+
+BIRTH_CLOUD_GYR = 0.01
+_INFRARED_AA = (8e4, 1e7)
+
+
+class Stars(NamedTuple):
+    """SSPs: ``young`` are the nodes that stars inside birth clouds touch, ``old`` those of the others (one shared cell)."""
+
+    log_z: Float[Array, " z"]
+    log_age: Float[Array, " age"]
+    log_step: Float[Array, " cell"]
+    young: Float[Array, "z young pixel"]
+    old: Float[Array, "z old pixel"]
+    photon_rate: Float[Array, "z young"]
+    bolometric: Float[Array, "z age"]
+    mass_fraction: Float[Array, "z age"]
+    escape_gyr: Float[Array, ""]
+
+
+class Nebular(NamedTuple):
+    """Nebular spectra per ionising photon (1e46 / s), and the interpolation from young SSP nodes to their ages."""
+
+    log_z: Float[Array, " gas_z"]
+    from_young: Float[Array, "young neb_age"]
+    spectra: Float[Array, "gas_z neb_age pixel"]
+
+
+class DustEmission(NamedTuple):
+    """Templates of unit luminosity (flattened) on the reddest pixels, their luminosity per dust mass, share in 8-1000 um."""
+
+    qpah: Float[Array, " qpah"]
+    umin: Float[Array, " umin"]
+    luminosity: Float[Array, "2 qpah umin"]
+    spectra: Float[Array, "template red_pixel"]
+    infrared_share: Float[Array, " template"]
+
+
+class Torus(NamedTuple):
+    """Torus spectra of unit luminosity."""
+
+    tau: Float[Array, " tau"]
+    spectra: Float[Array, "tau pixel"]
+
+
+class Prepared(NamedTuple):
+    """The arrays of ``ExactModel``; None for parts that are left out."""
+
+    stars: Stars
+    nebular: Nebular | None
+    dust_emission: DustEmission | None
+    torus: Torus | None
+
+
+_PHOTON_UNIT = 1e46  # photons / s; keeps rates of a Msun near 1 in float32
+
+
+def prepare(tables: Tables, space: ParameterSpace, pixels: PixelGrid) -> Prepared:
+    """Rebin all tables; SSP nodes that no point of ``space`` can touch are dropped."""
+    zred = space.parameters[space.index("zred")]
+    logzsol = space.parameters[space.index("logzsol")]
+    ssp = tables.ssp.trim(float(age_gyr(zred.low)), (logzsol.low, logzsol.high))
+    stars = _stars(ssp, pixels, ionising_escape=tables.nebular is None)
+    return Prepared(
+        stars,
+        None if tables.nebular is None else _nebular(tables.nebular, ssp, stars.young.shape[1], pixels),
+        None if tables.dust_emission is None else _dust_emission(tables.dust_emission, pixels),
+        None if tables.torus is None else _torus(tables.torus, pixels),
+    )
+
+
+def _single(values: np.ndarray) -> Array:
+    return jnp.asarray(values, jnp.float32)
+
+
+def _stars(ssp: SSPGrid, pixels: PixelGrid, ionising_escape: bool) -> Stars:
+    spectra = rebin(ssp.wave_aa, ssp.l_lambda, pixels)
+    log_age = np.log(ssp.age_gyr)
+    # nodes around the birth-cloud age belong to both: interpolation reaches one node beyond
+    n_young = int(np.searchsorted(ssp.age_gyr, BIRTH_CLOUD_GYR)) + 1
+    young = spectra[:, :n_young].copy()
+    if not ionising_escape:
+        # the nebulae absorb all ionising light of stars in birth clouds
+        young[..., pixels.wave_aa < LYMAN_LIMIT_AA] = 0.0
+    return Stars(
+        log_z=_single(ssp.log_z),
+        log_age=_single(log_age),
+        log_step=_single(np.diff(log_age)),
+        young=_single(young),
+        old=_single(spectra[:, max(n_young - 2, 0) :]),
+        photon_rate=_single(ionising_photon_rate(ssp)[:, :n_young] / _PHOTON_UNIT),
+        bolometric=_single(spectra @ pixels.widths_aa),
+        mass_fraction=_single(ssp.mass_fraction),
+        escape_gyr=_single(np.asarray(BIRTH_CLOUD_GYR)),
+    )
+
+
+def _nebular(grid: NebularGrid, ssp: SSPGrid, n_young: int, pixels: PixelGrid) -> Nebular:
+    # ages beyond the birth clouds are never used
+    keep = min(int(np.searchsorted(grid.age_gyr, BIRTH_CLOUD_GYR * 1.01)) + 1, grid.age_gyr.size)
+    log_nodes, log_young = np.log(grid.age_gyr[:keep]), np.log(ssp.age_gyr[:n_young])
+    from_young = np.stack([np.interp(log_young, log_nodes, row) for row in np.eye(keep)], axis=1)
+    continuum = rebin(grid.wave_aa, grid.continuum[:, :keep] * _PHOTON_UNIT, pixels)
+    lines = deposit_lines(grid.line_wave_aa, grid.lines[:, :keep] * _PHOTON_UNIT, pixels)
+    return Nebular(_single(grid.log_z), _single(from_young), _single(continuum + lines))
+
+
+def _dust_emission(grid: DustEmissionGrid, pixels: PixelGrid) -> DustEmission:
+    spectra = rebin(grid.wave_aa, np.stack([grid.single, grid.power_law]), pixels)
+    luminosity = spectra @ pixels.widths_aa
+    spectra = spectra / luminosity[..., None]
+    red = int(np.argmax(np.any(spectra > 0, axis=(0, 1, 2))))
+    infrared = (pixels.wave_aa > _INFRARED_AA[0]) & (pixels.wave_aa < _INFRARED_AA[1])
+    share = spectra[..., infrared] @ pixels.widths_aa[infrared]
+    return DustEmission(
+        _single(grid.qpah),
+        _single(grid.umin),
+        _single(luminosity / luminosity.max()),
+        _single(spectra[..., red:].reshape(-1, spectra.shape[-1] - red)),
+        _single(share.ravel()),
+    )
+
+
+def _torus(grid: TorusGrid, pixels: PixelGrid) -> Torus:
+    # the table is coarse: interpolate it in log-log before averaging
+    fine = np.geomspace(grid.wave_aa[0], grid.wave_aa[-1], 20 * grid.wave_aa.size)
+    log_l = np.log(np.maximum(grid.l_lambda, 1e-60))
+    dense = np.stack([np.exp(np.interp(np.log(fine), np.log(grid.wave_aa), row)) for row in log_l])
+    spectra = rebin(fine, dense, pixels)
+    return Torus(_single(grid.tau), _single(spectra / (spectra @ pixels.widths_aa)[:, None]))
