@@ -1,7 +1,7 @@
 """What the inference needs of a model of a galaxy, and the quantities that every such model derives."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, Self, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jax import Array
 from jaxtyping import Float
@@ -35,7 +35,7 @@ class ForwardModel(Protocol):
         """Derived quantities: the keys of ``PROPERTIES``."""
         ...
 
-    def select(self, bands: Sequence[str]) -> Self:
+    def select(self, bands: Sequence[str]) -> "ForwardModel":
         """The same model for these bands, in this order; ValueError names the unknown ones."""
         ...
 

@@ -11,12 +11,12 @@ from jaxtyping import Array, Float
 
 from starling.cosmology import flux_scale
 from starling.parameters import ParameterSpace, prospector_alpha
-from starling.photometry import POGSON, load_bands
+from starling.photometry import POGSON, load_bands, projection_matrix
 from starling.sfh import bin_edges_gyr, history_properties, mass_fractions
 from starling.sps import dust, igm
 from starling.sps.grids import Tables
 from starling.sps.pixels import PixelGrid, Projection, make_pixels, make_projection, project
-from starling.sps.prepare import Prepared, prepare
+from starling.sps.prepare import BIRTH_CLOUD_GYR, Prepared, prepare
 from starling.sps.stars import age_weights, hat_weights
 
 UVJ_BANDS = ("bessell_U", "bessell_V", "twomass_J")
@@ -99,7 +99,7 @@ class ExactModel:
         metals = hat_weights(values["logzsol"], stars.log_z)
         formed = age_weights(masses, edges_gyr, stars.log_age, stars.log_step)
         n_young = stars.young.shape[1]
-        young_formed = age_weights(masses, edges_gyr, stars.log_age, stars.log_step, stars.escape_gyr)[:n_young]
+        young_formed = age_weights(masses, edges_gyr, stars.log_age, stars.log_step, BIRTH_CLOUD_GYR)[:n_young]
         old_formed = formed.at[:n_young].add(-young_formed)[-stars.old.shape[1] :]
         young = _mix(metals, young_formed, stars.young)
         old = _mix(metals, old_formed, stars.old)
@@ -218,13 +218,11 @@ def exact_model(
     curves = load_bands(bands)
     max_zred = space.parameters[space.index("zred")].high
     projection = make_projection(curves, pixels, max_zred)
-    rest = make_projection(load_bands(UVJ_BANDS), pixels, 0.0)
-    identity = jax.vmap(lambda l_lambda: project(l_lambda, jnp.zeros(()), rest, pixels))
-    uvj = identity(jnp.eye(pixels.wave_aa.size, dtype=jnp.float32)).T
+    uvj = projection_matrix(load_bands(UVJ_BANDS), pixels.edges_aa)
     return ExactModel(
         prepared=prepare(tables, space, pixels),
         projection_weights=projection.weights,
-        uvj=uvj,
+        uvj=jnp.asarray(uvj / uvj.max(), jnp.float32),
         wave_effective_aa=jnp.asarray([curve.wave_effective_aa for curve in curves]),
         space=space,
         bands=tuple(curve.name for curve in curves),

@@ -27,7 +27,6 @@ class Stars(NamedTuple):
     photon_rate: Float[Array, "z young"]
     bolometric: Float[Array, "z age"]
     mass_fraction: Float[Array, "z age"]
-    escape_gyr: Float[Array, ""]
 
 
 class Nebular(NamedTuple):
@@ -103,7 +102,6 @@ def _stars(ssp: SSPGrid, pixels: PixelGrid, ionising_escape: bool) -> Stars:
         photon_rate=_single(ionising_photon_rate(ssp)[:, :n_young] / _PHOTON_UNIT),
         bolometric=_single(spectra @ pixels.widths_aa),
         mass_fraction=_single(ssp.mass_fraction),
-        escape_gyr=_single(np.asarray(BIRTH_CLOUD_GYR)),
     )
 
 

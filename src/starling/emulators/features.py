@@ -1,0 +1,127 @@
+"""From parameters to the inputs of a network: transforms, a few derived quantities, standardisation.
+
+The total mass is never an input: fluxes are linear in it. Beside the transformed parameters a recipe can add
+
+- log10 of the mass fraction formed in each of the 7 bins, in which fluxes are closer to linear than in the ratios;
+- cosines of ln(1 + z), a complete basis on the redshift range, so that spectral features may cross narrow bands.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from starling.parameters import ParameterSpace
+from starling.sfh import N_BINS, bin_edges_gyr, mass_fractions
+
+MASS = "logmass"
+REDSHIFT = "zred"
+RATIOS = tuple(f"logsfr_ratios_{i}" for i in range(1, N_BINS))
+# Below this share of the mass even the youngest stars are too few to show in any band.
+_LEAST_MASS_FRACTION = 1e-7
+
+TRANSFORMS = {
+    "identity": lambda x: x,
+    "log": jnp.log,
+    "log1p": jnp.log1p,
+    # finite value and slope at 0, where the prior ends
+    "log_shifted": lambda x: jnp.log(x + 0.01),
+}
+
+
+@dataclass(frozen=True)
+class FeatureRecipe:
+    """Which inputs to make; hashable.
+
+    ``transforms`` are pairs (parameter, name of a transform in ``TRANSFORMS``); a parameter may come more than once,
+    and one that is not named goes in as it is.
+    """
+
+    transforms: tuple[tuple[str, str], ...] = ()
+    log_bin_masses: bool = True
+    redshift_harmonics: int = 0
+
+    def __post_init__(self) -> None:
+        for parameter, transform in self.transforms:
+            if transform not in TRANSFORMS:
+                raise ValueError(
+                    f"no transform {transform!r} (for {parameter!r}); choose one of {', '.join(TRANSFORMS)}"
+                )
+        if self.redshift_harmonics < 0:
+            raise ValueError(f"redshift_harmonics must be 0 or more, got {self.redshift_harmonics}")
+
+    def check(self, space: ParameterSpace) -> None:
+        """ValueError where the recipe asks for a parameter that the space lacks."""
+        wanted = {
+            MASS,
+            REDSHIFT,
+            *(name for name, _ in self.transforms),
+            *(RATIOS if self.log_bin_masses else ()),
+        }
+        missing = sorted(name for name in wanted if name not in space)
+        if missing:
+            raise ValueError(f"features need {', '.join(missing)}, which space {space.name!r} does not have")
+        if MASS in dict(self.transforms):
+            raise ValueError(
+                f"{MASS} is not an input of the network: fluxes are linear in mass; drop its transform"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "transforms": [list(pair) for pair in self.transforms],
+            "log_bin_masses": self.log_bin_masses,
+            "redshift_harmonics": self.redshift_harmonics,
+        }
+
+    @classmethod
+    def from_dict(cls, description: dict[str, Any]) -> Self:
+        pairs = tuple((str(name), str(transform)) for name, transform in description["transforms"])
+        return cls(pairs, bool(description["log_bin_masses"]), int(description["redshift_harmonics"]))
+
+
+def raw_features(
+    recipe: FeatureRecipe, space: ParameterSpace, theta: Float[Array, " param"]
+) -> Float[Array, " feature"]:
+    """The inputs of one galaxy before standardisation."""
+    values = space.unpack(theta)
+    wanted = {name: [t for n, t in recipe.transforms if n == name] or ["identity"] for name in values}
+    columns = [TRANSFORMS[t](values[name]) for name in space.names if name != MASS for t in wanted[name]]
+    parts = [jnp.stack(columns)]
+    zred = values[REDSHIFT]
+    if recipe.log_bin_masses:
+        ratios = jnp.stack([values[name] for name in RATIOS])
+        fractions = mass_fractions(ratios, bin_edges_gyr(zred))
+        parts.append(jnp.log10(fractions + _LEAST_MASS_FRACTION).astype(theta.dtype))
+    if recipe.redshift_harmonics:
+        low, high = (jnp.log1p(bound[space.index(REDSHIFT)]) for bound in space.bounds)
+        phase = jnp.pi * (jnp.log1p(zred) - low) / (high - low)
+        parts.append(jnp.cos(phase * jnp.arange(1, recipe.redshift_harmonics + 1)).astype(theta.dtype))
+    return jnp.concatenate(parts)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Features:
+    """A recipe with the shift and scale that standardise its outputs; callable on one galaxy."""
+
+    shift: Float[Array, " feature"]
+    scale: Float[Array, " feature"]
+    recipe: FeatureRecipe = field(metadata={"static": True})
+    space: ParameterSpace = field(metadata={"static": True})
+
+    def __call__(self, theta: Float[Array, " param"]) -> Float[Array, " feature"]:
+        """Standardised inputs, in the precision of the network whatever that of ``theta``."""
+        return (
+            raw_features(self.recipe, self.space, theta).astype(self.shift.dtype) - self.shift
+        ) / self.scale
+
+
+def fit_features(recipe: FeatureRecipe, space: ParameterSpace, theta: Float[Array, "row param"]) -> Features:
+    """Features whose shift and scale are the mean and standard deviation over ``theta``."""
+    recipe.check(space)
+    raw = jax.lax.map(lambda row: raw_features(recipe, space, row), theta, batch_size=8192)
+    scale = jnp.std(raw, axis=0)
+    return Features(jnp.mean(raw, axis=0), jnp.where(scale > 0, scale, 1.0), recipe, space)

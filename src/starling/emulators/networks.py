@@ -1,0 +1,140 @@
+"""The multilayer perceptron of all emulators, as a Flax NNX module.
+
+A module is a pytree of its weights, so it passes through ``jax.jit`` and ``vmap`` as an argument.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+from jaxtyping import Float
+
+Activation = Literal["gelu", "speculator"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Shape of a network: ``depth`` hidden layers of ``width`` units.
+
+    ``activation``: "gelu" (tanh form) or "speculator" (Alsing et al. 2020, eq. 8). With ``residual`` every hidden layer
+    but the first adds to what it was given.
+    """
+
+    n_inputs: int
+    n_outputs: int
+    width: int = 256
+    depth: int = 4
+    activation: Activation = "gelu"
+    residual: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class SpeculatorActivation(nnx.Module):
+    """``[gamma + (1 - gamma) sigmoid(beta x)] x`` with ``beta`` and ``gamma`` trained per unit."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
+        self.beta = nnx.Param(1.0 + 0.1 * jax.random.normal(rngs.params(), (width,)))
+        self.gamma = nnx.Param(0.1 * jax.random.normal(rngs.params(), (width,)))
+
+    def __call__(self, x: Float[Array, "*batch unit"]) -> Float[Array, "*batch unit"]:
+        beta, gamma = self.beta[...], self.gamma[...]
+        return (gamma + (1.0 - gamma) * jax.nn.sigmoid(beta * x)) * x
+
+
+class HiddenLayer(nnx.Module):
+    """Affine map and activation, with or without a skip connection."""
+
+    def __init__(self, n_inputs: int, shape: Architecture, *, skip: bool, rngs: nnx.Rngs) -> None:
+        # "highest": on GPUs the default precision of a float32 product is 1e-3
+        self.linear = nnx.Linear(n_inputs, shape.width, precision="highest", rngs=rngs)
+        self.activation = (
+            SpeculatorActivation(shape.width, rngs=rngs) if shape.activation == "speculator" else None
+        )
+        self.skip = skip
+
+    def __call__(self, x: Float[Array, "*batch input"]) -> Float[Array, "*batch unit"]:
+        linear = self.linear(x)
+        active = nnx.gelu(linear) if self.activation is None else self.activation(linear)
+        return x + active if self.skip else active
+
+
+class Network(nnx.Module):
+    """Hidden layers and a linear head."""
+
+    def __init__(self, shape: Architecture, *, rngs: nnx.Rngs) -> None:
+        if shape.activation not in ("gelu", "speculator"):
+            raise ValueError(f"no activation {shape.activation!r}; choose gelu or speculator")
+        self.hidden = nnx.List(
+            HiddenLayer(
+                shape.n_inputs if layer == 0 else shape.width,
+                shape,
+                skip=shape.residual and layer > 0,
+                rngs=rngs,
+            )
+            for layer in range(shape.depth)
+        )
+        self.head = nnx.Linear(shape.width, shape.n_outputs, precision="highest", rngs=rngs)
+
+    def trunk(self, x: Float[Array, "*batch input"]) -> Float[Array, "*batch unit"]:
+        for layer in self.hidden:
+            x = layer(x)
+        return x
+
+    def __call__(self, x: Float[Array, "*batch input"]) -> Float[Array, "*batch output"]:
+        return self.head(self.trunk(x))
+
+
+def weights_of(network: Network) -> dict[str, Array]:
+    """Weights by name, e.g. ``hidden.0.linear.kernel``."""
+    return {".".join(map(str, path)): leaf[...] for path, leaf in nnx.to_flat_state(nnx.state(network))}
+
+
+def network_from_weights(shape: Architecture, weights: dict[str, np.ndarray] | dict[str, Array]) -> Network:
+    """A network with these weights; ValueError names the ones that are missing, left over or of another shape."""
+    graph, state = nnx.split(nnx.eval_shape(lambda: Network(shape, rngs=nnx.Rngs(0))))
+    expected = {".".join(map(str, path)): leaf.shape for path, leaf in nnx.to_flat_state(state)}
+    found = {name: array.shape for name, array in weights.items()}
+    if expected != found:
+        names = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
+        detail = ", ".join(
+            f"{n} (expected {expected.get(n, 'none')}, found {found.get(n, 'none')})" for n in names
+        )
+        raise ValueError(f"the weights do not fit the architecture: {detail}")
+    pairs = [
+        (path, leaf.replace(jnp.asarray(weights[".".join(map(str, path))])))
+        for path, leaf in nnx.to_flat_state(state)
+    ]
+    network: Network = nnx.merge(graph, nnx.from_flat_state(pairs))
+    return network
+
+
+def with_outputs(network: Network, columns: Array) -> Network:
+    """The network with only these outputs of its head, in this order."""
+    graph, state = nnx.split(network)
+    pairs = [
+        (path, leaf.replace(leaf[...][..., columns]) if path[0] == "head" else leaf)
+        for path, leaf in nnx.to_flat_state(state)
+    ]
+    selected: Network = nnx.merge(graph, nnx.from_flat_state(pairs))
+    return selected
+
+
+def with_affine_outputs(
+    network: Network, scale: Float[Array, " output"], shift: Float[Array, " output"]
+) -> Network:
+    """The network whose outputs are ``scale * output + shift``, with both folded into the head."""
+    weights = weights_of(network)
+    weights["head.kernel"] = weights["head.kernel"] * scale
+    weights["head.bias"] = weights["head.bias"] * scale + shift
+    graph, state = nnx.split(network)
+    pairs = [
+        (path, leaf.replace(weights[".".join(map(str, path))])) for path, leaf in nnx.to_flat_state(state)
+    ]
+    scaled: Network = nnx.merge(graph, nnx.from_flat_state(pairs))
+    return scaled

@@ -1,0 +1,102 @@
+"""The photometry emulator: a network behind the interface of a forward model.
+
+The network maps standardised features of ``theta`` (without mass) to the arsinh magnitudes of the flux that the galaxy
+would have at 10 pc per Msun formed, in observed-frame bands. Mass and distance are analytic:
+``maggies = 10**logmass / (d_L / 10 pc)**2 * flux``. A second head on the same hidden layers gives the quantities that
+need a spectrum; the rest of the properties follow from the star-formation history.
+"""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from starling.cosmology import flux_scale
+from starling.emulators.features import MASS, RATIOS, REDSHIFT, Features
+from starling.emulators.networks import Network, with_outputs
+from starling.parameters import ParameterSpace
+from starling.photometry import POGSON, emulator_flux_error, maggies_from_arsinh
+from starling.sfh import history_properties
+
+# What the second head gives, in this order.
+SPECTRAL_PROPERTIES = ("log_mass_fraction", "u_minus_v", "v_minus_j", "log_lir_per_msun")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class PhotometryEmulator:
+    """A ``ForwardModel`` that imitates another one; see the module's description.
+
+    ``sigma_mag`` is the standard deviation of the errors in arsinh magnitude on held-out draws from the prior;
+    ``softening`` that of the network's magnitudes (maggies at 10 pc per Msun) and ``observed_softening`` the same for
+    observed fluxes, of a galaxy that is more massive and nearer than 99% of the prior's draws.
+    """
+
+    features: Features
+    network: Network  # the head has one output per band
+    property_kernel: Float[Array, "unit property=4"]
+    property_bias: Float[Array, " property=4"]
+    sigma_mag: Float[Array, " band"]
+    wave_effective_aa: Float[Array, " band"]
+    space: ParameterSpace = field(metadata={"static": True})
+    bands: tuple[str, ...] = field(metadata={"static": True})
+    softening: float = field(metadata={"static": True})
+    observed_softening: float = field(metadata={"static": True})
+
+    def rest_flux(self, theta: Float[Array, " param"]) -> Float[Array, " band"]:
+        """Flux at 10 pc per Msun formed, maggies."""
+        magnitude = self.network(self.features(theta)).astype(theta.dtype)
+        return maggies_from_arsinh(magnitude, self.softening)
+
+    def __call__(self, theta: Float[Array, " param"]) -> Float[Array, " band"]:
+        """Observed flux of one galaxy, maggies."""
+        logmass, zred = theta[self.space.index(MASS)], theta[self.space.index(REDSHIFT)]
+        return self.rest_flux(theta) * flux_scale(logmass, zred)
+
+    def flux_error(self, flux: Float[Array, " band"]) -> Float[Array, " band"]:
+        """One-sigma error of the emulator at these fluxes, maggies (Mathews et al. 2023, eq. 9)."""
+        return emulator_flux_error(flux, self.sigma_mag, self.observed_softening)
+
+    def spectral_properties(self, theta: Float[Array, " param"]) -> dict[str, Array]:
+        """The quantities of the second head, by the names in ``SPECTRAL_PROPERTIES``."""
+        hidden = self.network.trunk(self.features(theta))
+        values = jnp.dot(hidden, self.property_kernel, precision="highest") + self.property_bias
+        return dict(zip(SPECTRAL_PROPERTIES, values.astype(theta.dtype), strict=True))
+
+    def properties(self, theta: Float[Array, " param"]) -> dict[str, Array]:
+        """Derived quantities: the keys of ``starling.forward.PROPERTIES``."""
+        values = self.space.unpack(theta)
+        spectral = self.spectral_properties(theta)
+        history = history_properties(
+            values[MASS],
+            jnp.stack([values[name] for name in RATIOS]),
+            values[REDSHIFT],
+            spectral["log_mass_fraction"],
+        )
+        return history | {
+            "a_v": POGSON * values["dust2"],
+            "u_minus_v": spectral["u_minus_v"],
+            "v_minus_j": spectral["v_minus_j"],
+            "log_lir": spectral["log_lir_per_msun"] + values[MASS],
+        }
+
+    def select(self, bands: Sequence[str]) -> Self:
+        """The same emulator for these bands, in this order, with no more outputs than that to compute."""
+        unknown = [name for name in bands if name not in self.bands]
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], self.bands, n=3)
+            hint = f"; did you mean {', '.join(near)}?" if near else f"; it has {', '.join(self.bands)}"
+            raise ValueError(f"the emulator has no band {', '.join(map(repr, unknown))}{hint}")
+        columns = jnp.asarray([self.bands.index(name) for name in bands], dtype=int)
+        return replace(
+            self,
+            network=with_outputs(self.network, columns),
+            sigma_mag=self.sigma_mag[columns],
+            wave_effective_aa=self.wave_effective_aa[columns],
+            bands=tuple(bands),
+        )

@@ -1,0 +1,139 @@
+"""Chains of ONE galaxy: a BlackJAX kernel, a step size and a dense metric that all its chains share and adapt.
+
+``advance`` runs a number of transitions; warm-up and sampling are the same compiled function. Callers ``vmap`` it over
+galaxies; since lanes of a ``vmap`` run in lockstep, the HMC kernel gives every lane the same number of leapfrog steps
+at each transition (jittered from one transition to the next), so no lane ever waits for another.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import blackjax
+import jax
+import jax.numpy as jnp
+from blackjax.adaptation.step_size import DualAveragingAdaptationState, dual_averaging_adaptation
+from blackjax.mcmc.dynamic_hmc import halton_sequence
+from blackjax.mcmc.hmc import HMCState
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from starling.inference.density import FlatDensity
+
+Kernel = Literal["nuts", "hmc"]
+
+
+class Moments(NamedTuple):
+    """Running mean and scatter matrix of the positions of all chains."""
+
+    n: Float[Array, ""]
+    mean: Float[Array, " dim"]
+    scatter: Float[Array, "dim dim"]
+
+
+class Chains(NamedTuple):
+    """State of the chains of one galaxy."""
+
+    hmc: HMCState  # leading axis: chain
+    step_size: DualAveragingAdaptationState
+    inverse_metric: Float[Array, "dim dim"]
+    moments: Moments
+
+
+class Transition(NamedTuple):
+    """What one transition leaves behind, per chain."""
+
+    position: Float[Array, "chain dim"]
+    log_density: Float[Array, " chain"]
+    acceptance_rate: Float[Array, " chain"]
+    diverging: Bool[Array, " chain"]
+    n_steps: Int[Array, " chain"]
+
+
+def _no_moments(dim: int) -> Moments:
+    return Moments(jnp.zeros(()), jnp.zeros(dim), jnp.zeros((dim, dim)))
+
+
+def _dual_averaging(target: float) -> tuple[Any, Any, Any]:
+    return dual_averaging_adaptation(target)
+
+
+def begin(states: HMCState, inverse_metric: Float[Array, "dim dim"], target: float) -> Chains:
+    """Chains at their starts, with a first step size for a metric that is nearly right."""
+    dim = inverse_metric.shape[0]
+    return Chains(
+        states, _dual_averaging(target)[0](jnp.asarray(0.5 / dim**0.25)), inverse_metric, _no_moments(dim)
+    )
+
+
+def _merge(moments: Moments, positions: Float[Array, "chain dim"]) -> Moments:
+    """Chan's update of mean and scatter by one position of every chain."""
+    n, m = moments.n, positions.shape[0]
+    mean = jnp.mean(positions, axis=0)
+    centred, shift = positions - mean, mean - moments.mean
+    return Moments(
+        n + m,
+        moments.mean + shift * m / (n + m),
+        moments.scatter + centred.T @ centred + jnp.outer(shift, shift) * n * m / (n + m),
+    )
+
+
+def update_metric(chains: Chains, target: float) -> Chains:
+    """Replace the metric by the pooled covariance of the moments gathered so far, and begin the step size anew.
+
+    The old metric counts as much as 2 dim draws, since autocorrelated draws of a short window leave the covariance
+    noisy. Unchanged where the moments are not finite.
+    """
+    dim = chains.inverse_metric.shape[0]
+    weight = 2.0 * dim
+    pooled = (chains.moments.scatter + weight * chains.inverse_metric) / (chains.moments.n + weight)
+    good = jnp.all(jnp.isfinite(jnp.linalg.cholesky(pooled)))
+    metric = jnp.where(good, pooled, chains.inverse_metric)
+    step = jnp.exp(chains.step_size.log_step_size_avg)
+    return Chains(chains.hmc, _dual_averaging(target)[0](step), metric, _no_moments(dim))
+
+
+def leapfrogs(iteration: Int[Array, ""], mean_steps: Float[Array, ""]) -> Int[Array, ""]:
+    """Leapfrog steps of this transition: a quasi-random number between 0.2 and 1.8 times ``mean_steps``."""
+    u = halton_sequence(iteration.astype(jnp.int32) % 1024)
+    return jnp.maximum(jnp.rint(mean_steps * (0.2 + 1.6 * u)), 1).astype(jnp.int32)
+
+
+def advance(
+    key: Array,
+    density: FlatDensity,
+    chains: Chains,
+    iterations: Int[Array, " draw"],
+    mean_steps: Float[Array, ""],
+    adapt: Bool[Array, ""],
+    *,
+    kernel: Kernel,
+    target: float,
+    max_doublings: int,
+) -> tuple[Chains, Transition]:
+    """Run one transition per entry of ``iterations``; ``adapt`` tunes the step size and gathers moments meanwhile.
+
+    ``mean_steps`` is used by the HMC kernel only, ``max_doublings`` by NUTS only.
+    """
+    _, tune, _ = _dual_averaging(target)
+    nuts, hmc = blackjax.nuts.build_kernel(), blackjax.hmc.build_kernel()
+
+    def one(state: Chains, iteration: Int[Array, ""]) -> tuple[Chains, Transition]:
+        log_step = jnp.where(adapt, state.step_size.log_step_size, state.step_size.log_step_size_avg)
+
+        def move(key: Array, here: HMCState) -> tuple[HMCState, Any]:
+            common = (key, here, density.log_density, jnp.exp(log_step), state.inverse_metric)
+            if kernel == "nuts":
+                return nuts(*common, max_doublings)
+            return hmc(*common, leapfrogs(iteration, mean_steps))
+
+        keys = jax.random.split(jax.random.fold_in(key, iteration), state.hmc.position.shape[0])
+        moved, info = jax.vmap(move)(keys, state.hmc)
+        rate = jnp.where(jnp.isfinite(info.acceptance_rate), jnp.clip(info.acceptance_rate, 0.0, 1.0), 0.0)
+        tuned = (tune(state.step_size, jnp.mean(rate)), _merge(state.moments, moved.position))
+        step_size, moments = jax.tree.map(
+            lambda new, old: jnp.where(adapt, new, old), tuned, (state.step_size, state.moments)
+        )
+        n_steps = jnp.broadcast_to(info.num_integration_steps, rate.shape)
+        record = Transition(moved.position, moved.logdensity, rate, info.is_divergent, n_steps)
+        return Chains(moved, step_size, state.inverse_metric, moments), record
+
+    return jax.lax.scan(one, chains, iterations)

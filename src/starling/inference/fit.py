@@ -1,0 +1,302 @@
+"""Posterior draws for many galaxies: batches of them through compiled initialisation, warm-up and sampling."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from starling.forward import ForwardModel
+from starling.inference import chains as chain_kernels
+from starling.inference.chains import Chains, Kernel, Transition
+from starling.inference.density import Model, flat_density
+from starling.inference.initialise import starts
+from starling.inference.likelihood import galaxy_model, total_error
+from starling.inference.observation import Observation, check, take
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How to sample; the defaults suit an emulator of the 18-parameter model (docs/inference tells what was measured).
+
+    ``kernel``: "hmc" (leapfrog steps jittered about ``mean_steps``) or "nuts" (trees of up to ``max_doublings``).
+    ``n_warmup`` and ``n_draws`` are transitions per chain; both run in pieces of ``chunk``, after each of which the
+    progress is reported. ``n_descents`` prior draws are each descended for ``descent_steps`` to find the modes.
+    ``batch_size`` galaxies run at once. ``error_floor`` is a fraction of the flux.
+    """
+
+    kernel: Kernel = "hmc"
+    n_chains: int = 4
+    n_warmup: int = 200
+    n_draws: int = 500
+    chunk: int = 50
+    mean_steps: float = 12.0
+    target_accept: float = 0.8
+    max_doublings: int = 6
+    n_descents: int = 8
+    descent_steps: int = 30
+    batch_size: int = 64
+    error_floor: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.kernel not in ("nuts", "hmc"):
+            raise ValueError(f"kernel must be 'nuts' or 'hmc', got {self.kernel!r}")
+        for name in (
+            "n_chains",
+            "n_draws",
+            "chunk",
+            "max_doublings",
+            "n_descents",
+            "descent_steps",
+            "batch_size",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("n_warmup", "n_draws"):
+            if getattr(self, name) % self.chunk:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be a multiple of chunk ({self.chunk})")
+        if not 0.0 < self.target_accept < 1.0:
+            raise ValueError(f"target_accept must lie between 0 and 1, got {self.target_accept}")
+        if self.error_floor < 0.0:
+            raise ValueError(
+                f"error_floor is a fraction of the flux and cannot be negative, got {self.error_floor}"
+            )
+
+
+class Progress(NamedTuple):
+    """Where a fit is: ``fraction`` of all its transitions, and what it is doing."""
+
+    fraction: float
+    galaxies_done: int
+    galaxies: int
+    stage: str
+
+
+class Draws(NamedTuple):
+    """Posterior draws; numpy arrays [galaxy, chain, draw, ...]."""
+
+    names: tuple[str, ...]  # all parameters of the space, the last axis of ``theta``
+    free: tuple[str, ...]  # those that were sampled
+    theta: Float[np.ndarray, "galaxy chain draw param"]
+    extra: dict[str, np.ndarray]  # latent sites of the model beyond the space's
+    log_density: np.ndarray
+    acceptance_rate: np.ndarray
+    diverging: np.ndarray
+    n_steps: np.ndarray  # leapfrog steps, that is gradients
+    step_size: Float[np.ndarray, " galaxy"]
+    n_modes: np.ndarray  # modes of comparable mass that the starts found
+    problems: tuple[str, ...]  # per galaxy what is wrong with its data, empty where nothing is
+
+
+@partial(jax.jit, static_argnames=("model", "settings"))
+def _begin(
+    key: Array,
+    index: Array,
+    observations: Observation,
+    forward_model: ForwardModel,
+    *,
+    model: Model,
+    settings: SamplerSettings,
+) -> tuple[Chains, Array]:
+    def one(index: Array, observation: Observation) -> tuple[Chains, Array]:
+        density = flat_density(model, observation, forward_model, error_floor=settings.error_floor)
+        start = starts(
+            jax.random.fold_in(key, index),
+            density,
+            observation,
+            forward_model,
+            total_error(observation, forward_model, settings.error_floor),
+            n_chains=settings.n_chains,
+            n_descents=settings.n_descents,
+            n_steps=settings.descent_steps,
+        )
+        begun = chain_kernels.begin(start.states, start.inverse_metric, settings.target_accept)
+        return begun, start.n_modes
+
+    return jax.vmap(one)(index, observations)
+
+
+@partial(jax.jit, static_argnames=("model", "settings"))
+def _advance(
+    key: Array,
+    index: Array,
+    observations: Observation,
+    forward_model: ForwardModel,
+    chains: Chains,
+    first: Array,
+    mean_steps: Array,
+    adapt: Array,
+    *,
+    model: Model,
+    settings: SamplerSettings,
+) -> tuple[Chains, Transition]:
+    iterations = first + jnp.arange(settings.chunk)
+
+    def one(index: Array, observation: Observation, chains: Chains) -> tuple[Chains, Transition]:
+        return chain_kernels.advance(
+            jax.random.fold_in(key, index),
+            flat_density(model, observation, forward_model, error_floor=settings.error_floor),
+            chains,
+            iterations,
+            mean_steps,
+            adapt,
+            kernel=settings.kernel,
+            target=settings.target_accept,
+            max_doublings=settings.max_doublings,
+        )
+
+    return jax.vmap(one)(index, observations, chains)
+
+
+@partial(jax.jit, static_argnames=("target",))
+def _update_metric(chains: Chains, target: float) -> Chains:
+    return jax.vmap(lambda one: chain_kernels.update_metric(one, target))(chains)
+
+
+@partial(jax.jit, static_argnames=("model", "settings"))
+def _sites(
+    positions: Float[Array, "galaxy draw chain dim"],
+    observations: Observation,
+    forward_model: ForwardModel,
+    *,
+    model: Model,
+    settings: SamplerSettings,
+) -> tuple[Array, dict[str, Array]]:
+    """theta and the model's further latent sites at every draw."""
+    names = forward_model.space.names
+
+    def one(observation: Observation, positions: Array) -> tuple[Array, dict[str, Array]]:
+        density = flat_density(model, observation, forward_model, error_floor=settings.error_floor)
+
+        def at(position: Array) -> tuple[Array, dict[str, Array]]:
+            sites = density.sites(position)
+            missing = [name for name in (*names, "flux") if name not in sites]
+            if missing:
+                raise ValueError(
+                    f"the model has no site {', '.join(missing)}: call galaxy_model inside it, unscoped"
+                )
+            return jnp.stack([sites[n] for n in names]), {n: sites[n] for n in density.latent if n != "x"}
+
+        return jax.vmap(jax.vmap(at))(positions)
+
+    return jax.vmap(one)(observations, positions)
+
+
+def fit(
+    key: Array,
+    observations: Observation,
+    forward_model: ForwardModel,
+    *,
+    settings: SamplerSettings | None = None,
+    model: Model = galaxy_model,
+    progress: Callable[[Progress], None] | None = None,
+) -> Draws:
+    """Posterior draws for a batch of galaxies, maggies in, one leading galaxy axis.
+
+    ``model`` is any NumPyro model of one galaxy with the signature of ``galaxy_model`` and its sites (call it inside
+    yours). Galaxies run in batches of ``settings.batch_size``; the last one is padded, so that nothing compiles
+    twice. The draws of a galaxy depend on ``key`` and its position in the input, not on its neighbours. A galaxy that
+    cannot be fitted gets draws and a flag (see ``diagnose``), never an exception.
+    """
+    settings = settings or SamplerSettings()
+    problems = check(observations, forward_model)
+    n = observations.flux.shape[0]
+    size = min(settings.batch_size, n)
+    pieces: list[_Batch] = []
+    for offset in range(0, n, size):
+        index = np.arange(offset, offset + size)
+        batch = take(observations, np.where(index < n, index, offset))
+        steps = _run(key, jnp.asarray(index), batch, forward_model, model, settings)
+        for done, total, stage, result in steps:
+            if progress is not None:
+                fraction = (offset + size * done / total) / (size * -(-n // size))
+                progress(Progress(fraction, min(offset, n), n, stage))
+            if result is not None:
+                pieces.append(result)
+    if progress is not None:
+        progress(Progress(1.0, n, n, "done"))
+    whole: _Batch = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:n], *pieces)
+    return Draws(
+        names=forward_model.space.names,
+        free=forward_model.space.free(observations.fixed),
+        **whole._asdict(),
+        problems=tuple(problems),
+    )
+
+
+def _metric_updates(settings: SamplerSettings) -> tuple[int, ...]:
+    """Transitions before which the metric is estimated anew: about a quarter and half of the warm-up."""
+    pieces = settings.n_warmup // settings.chunk
+    return pieces // 4 * settings.chunk, pieces // 2 * settings.chunk
+
+
+class _Batch(NamedTuple):
+    theta: np.ndarray
+    extra: dict[str, np.ndarray]
+    log_density: np.ndarray
+    acceptance_rate: np.ndarray
+    diverging: np.ndarray
+    n_steps: np.ndarray
+    step_size: np.ndarray
+    n_modes: np.ndarray
+
+
+def _run(
+    key: Array,
+    index: Array,
+    observations: Observation,
+    forward_model: ForwardModel,
+    model: Model,
+    settings: SamplerSettings,
+) -> Iterator[tuple[int, int, str, _Batch | None]]:
+    """One batch, yielding (transitions done, of all, stage, result) after every compiled call."""
+    total = settings.n_warmup + settings.n_draws
+    key_start, key_chain = jax.random.split(key)
+    static = {"model": model, "settings": settings}
+    yield 0, total, "initialising", None
+    chains, n_modes = _begin(key_start, index, observations, forward_model, **static)
+    jax.block_until_ready(chains)
+    pieces = []
+    for first in range(0, total, settings.chunk):
+        warming = first < settings.n_warmup
+        yield first, total, "warm-up" if warming else "sampling", None
+        if first and first in _metric_updates(settings):
+            chains = _update_metric(chains, settings.target_accept)
+        chains, record = _advance(
+            key_chain,
+            index,
+            observations,
+            forward_model,
+            chains,
+            jnp.asarray(first),
+            jnp.asarray(settings.mean_steps, jnp.float32),
+            jnp.asarray(warming),
+            **static,
+        )
+        jax.block_until_ready(record)
+        if not warming:
+            sites = _sites(record.position, observations, forward_model, **static)
+            pieces.append(jax.tree.map(np.asarray, (record, *sites)))
+    record, theta, extra = jax.tree.map(
+        lambda *leaves: np.moveaxis(np.concatenate(leaves, axis=1), 1, 2), *pieces
+    )
+    yield (
+        total,
+        total,
+        "sampling",
+        _Batch(
+            theta,
+            extra,
+            record.log_density,
+            record.acceptance_rate,
+            record.diverging,
+            record.n_steps,
+            np.exp(np.asarray(chains.step_size.log_step_size_avg)),
+            np.asarray(n_modes),
+        ),
+    )

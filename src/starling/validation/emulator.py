@@ -1,0 +1,94 @@
+"""How accurate an emulator is: from the statistics in its header, or against the exact model on new galaxies."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.table import Table
+
+from starling.emulators.photometry import SPECTRAL_PROPERTIES, PhotometryEmulator
+from starling.emulators.statistics import WITHIN, error_statistics
+from starling.photometry import arsinh_magnitude
+from starling.simulation import DrawPlan, Simulator, draw_chunk
+from starling.simulation.store import finite_rows
+
+BAR_MAG = 0.03
+_CHUNK = 1024
+
+
+def accuracy_on_new_draws(
+    emulator: PhotometryEmulator, simulator: Simulator, n: int, seed: int
+) -> tuple[dict[str, Any], int]:
+    """Statistics of the emulator's errors on ``n`` new draws from the prior, and the number of failed simulations."""
+    plan = DrawPlan(emulator.space, n, seed, "uniform", _CHUNK)
+    errors = []
+
+    @jax.jit
+    def predict(theta: jax.Array) -> tuple[jax.Array, jax.Array]:
+        flux = jax.vmap(emulator.rest_flux)(theta)
+        values = jax.vmap(emulator.spectral_properties)(theta)
+        return arsinh_magnitude(flux, emulator.softening), jnp.stack(
+            [values[k] for k in SPECTRAL_PROPERTIES], axis=1
+        )
+
+    for index in range(plan.n_chunks):
+        theta = draw_chunk(plan, index)
+        flux, properties = simulator(theta)
+        magnitude, values = predict(jnp.asarray(theta))
+        error = np.hstack(
+            [magnitude - arsinh_magnitude(jnp.asarray(flux), emulator.softening), values - properties]
+        )
+        errors.append(error[: plan.rows(index)])
+    error = np.concatenate(errors)
+    kept = error[finite_rows(error)]
+    if not len(kept):
+        raise ValueError(
+            f"none of {n} simulated galaxies is finite: the simulator and the emulator do not fit"
+        )
+    return error_statistics(kept, (*emulator.bands, *SPECTRAL_PROPERTIES)), len(error) - len(kept)
+
+
+def accuracy_table(statistics: Mapping[str, Any], title: str) -> Table:
+    """One row per band (errors in magnitudes) and property (its own unit), as ``starling validate`` prints it."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("output", no_wrap=True)
+    limits = [f"within {limit}" for limit in WITHIN]
+    for heading in ("mean", "sigma", "robust", "99.9% |error|", *limits):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for i, name in enumerate(statistics["names"]):
+        sigma = statistics["std"][i]
+        numbers = (statistics["mean"][i], sigma, statistics["robust_sigma"][i], statistics["abs_999"][i])
+        shares = (statistics["within"][str(limit)][i] for limit in WITHIN)
+        style = "red" if sigma > BAR_MAG and name not in SPECTRAL_PROPERTIES else None
+        cells = [
+            f"{numbers[0]:+.4f}",
+            *(f"{x:.4f}" for x in numbers[1:]),
+            *(f"{100 * x:.1f}%" for x in shares),
+        ]
+        table.add_row(name, *cells, style=style)
+    return table
+
+
+def verdict(statistics: Mapping[str, Any], n_worst: int = 5) -> str:
+    """One paragraph: how many bands stay below the bar, which are the worst."""
+    bands = [
+        (sigma, name)
+        for sigma, name in zip(statistics["std"], statistics["names"], strict=True)
+        if name not in SPECTRAL_PROPERTIES
+    ]
+    above = sum(sigma > BAR_MAG for sigma, _ in bands)
+    worst = ", ".join(f"{name} {sigma:.4f}" for sigma, name in sorted(bands, reverse=True)[:n_worst])
+    median = float(np.median([sigma for sigma, _ in bands]))
+    result = "every band is below" if above == 0 else f"{above} of {len(bands)} bands are ABOVE"
+    return f"{statistics['n']} galaxies: {result} {BAR_MAG} mag (sigma). Median band {median:.4f}; worst: {worst}"
+
+
+def summary(header: Mapping[str, Any]) -> str:
+    """The verdicts of the statistics that an emulator carries."""
+    titles = {
+        "prior": "Held-out draws from the prior",
+        "training": "Held-out draws from the training distribution",
+    }
+    return "\n".join(f"{titles[kind]}. {verdict(header['accuracy'][kind])}" for kind in titles)

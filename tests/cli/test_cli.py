@@ -1,0 +1,147 @@
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+import yaml
+from astropy.table import Table
+from typer.testing import CliRunner
+
+from starling.cli import app, pipeline
+
+runner = CliRunner()
+
+
+def call(*words: object) -> tuple[int, str]:
+    """Exit code and everything a command said, with line breaks of the terminal taken out."""
+    result = runner.invoke(app, [str(word) for word in words])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, " ".join(result.output.split())
+
+
+def test_version_and_help() -> None:
+    assert call("--version") == (0, f"starling {version('starling-sed')}")
+    code, text = call("--help")
+    assert code == 0
+    for command in ("quickstart", "fit", "train", "validate"):
+        assert command in text
+        assert call(command, "--help")[0] == 0
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from starling.cli import app; "
+        "assert CliRunner().invoke(app, ['fit', '--help']).exit_code == 0; "
+        "print([name for name in ('jax', 'numpy', 'astropy', 'matplotlib') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_a_fit_writes_everything(inputs: Path, toy: Any) -> None:
+    code, text = call("fit", inputs / "config.yaml", "--out", inputs / "out")
+    assert code == 0, text
+    assert "5 galaxies of 5 rows, 5 bands (5 to 5 usable per galaxy)" in text
+    assert "of 5 galaxies converged" in text
+    tree = xr.open_datatree(inputs / "out" / "posterior.nc", engine="h5netcdf")
+    with tree:
+        assert list(tree["posterior"]["galaxy"].values) == [f"sim-{i}" for i in range(5)]
+        assert tree["posterior"]["logmass"].shape == (2, 40, 5)
+        np.testing.assert_array_equal(tree["catalogue"]["row"], [1, 2, 3, 4, 5])
+        median = tree["posterior"]["logmass"].median(("chain", "draw"))
+    summary = Table.read(inputs / "out" / "summary.ecsv")
+    assert list(summary["row"]) == [1, 2, 3, 4, 5]
+    np.testing.assert_allclose(summary["logmass_50"], median, atol=1e-3)
+    np.testing.assert_allclose(summary["logmass_50"], summary["theirs"], atol=0.4)
+    assert len(Table.read(inputs / "out" / "findings.ecsv")) == 0
+    assert "<html" in (inputs / "out" / "report.html").read_text()[:500]
+    assert str(inputs / "out" / "report.html") in text
+
+
+def test_an_interrupted_fit_goes_on_with_identical_results(
+    inputs: Path, toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = yaml.safe_load((inputs / "config.yaml").read_text()) | {"output": {"report": False}}
+    (inputs / "config.yaml").write_text(yaml.safe_dump(config))
+    assert call("fit", inputs / "config.yaml", "--out", inputs / "whole")[0] == 0
+    sample, calls = pipeline.sample_galaxies, []
+
+    def stop_at_the_second(*args: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return sample(*args, **options)
+
+    monkeypatch.setattr(pipeline, "sample_galaxies", stop_at_the_second)
+    code, text = call("fit", inputs / "config.yaml", "--out", inputs / "halves")
+    assert code == 130
+    assert "stopped; finished parts are in" in text
+    assert "run the same again" in text
+    assert call("fit", inputs / "config.yaml", "--out", inputs / "halves")[0] == 0
+    assert len(calls) == 4
+    whole, halves = (
+        xr.open_datatree(inputs / name / "posterior.nc", engine="h5netcdf") for name in ("whole", "halves")
+    )
+    with whole, halves:
+        for group in ("posterior", "derived", "sample_stats", "diagnostics"):
+            xr.testing.assert_identical(whole[group].to_dataset(), halves[group].to_dataset())
+
+
+def test_changed_inputs_are_told(inputs: Path, toy: Any) -> None:
+    config = yaml.safe_load((inputs / "config.yaml").read_text()) | {"output": {"report": False}}
+    (inputs / "config.yaml").write_text(yaml.safe_dump(config))
+    words = ("fit", inputs / "config.yaml", "--out", inputs / "out", "-n", 2)
+    assert call(*words)[0] == 0
+    (inputs / "config.yaml").write_text(yaml.safe_dump(config | {"seed": 1}))
+    code, text = call(*words)
+    assert code == 1
+    assert "changed: seed (0 -> 1). Use --fresh" in text
+    assert "Traceback" not in text
+    assert call(*words, "--fresh")[0] == 0
+
+
+def test_check_stops_before_the_fit(inputs: Path, toy: Any) -> None:
+    table = Table.read(inputs / "table.ecsv")
+    table["zred"][1] = 9.0
+    table.write(inputs / "other.ecsv")
+    code, text = call(
+        "fit", inputs / "config.yaml", inputs / "other.ecsv", "--check", "--out", inputs / "out"
+    )
+    assert code == 0
+    assert "4 galaxies of 5 rows" in text
+    assert "sim-1 (row 2)" in text
+    assert not (inputs / "out").exists()
+
+
+def test_errors_are_one_message(inputs: Path, toy: Any) -> None:
+    (inputs / "bad.yaml").write_text((inputs / "config.yaml").read_text().replace("redshift:", "redshfit:"))
+    code, text = call("fit", inputs / "bad.yaml")
+    assert code == 1
+    assert "error:" in text
+    assert "redshfit: unknown key; did you mean 'redshift'?" in text
+    assert "Traceback" not in text
+    with pytest.raises(ValueError, match="redshfit"):
+        call("fit", inputs / "bad.yaml", "--debug")
+    code, text = call("fit", inputs / "config.yaml", "--data", inputs / "nowhere")
+    assert code == 1
+    assert "there is no table" in text
+
+
+def test_quickstart_compares_with_the_truth(
+    tmp_path: Path, simulated: Table, toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    simulated.write(tmp_path / "data" / "quickstart.ecsv")
+    monkeypatch.setattr("importlib.resources.files", lambda _: tmp_path)
+    code, text = call("quickstart", "--out", tmp_path / "out")
+    assert code == 0, text
+    for said in ("logmass", "dust2", "sfr_100", "in 68%", "galaxies converged", "report.html"):
+        assert said in text
+    tree = xr.open_datatree(tmp_path / "out" / "posterior.nc", engine="h5netcdf")
+    with tree:
+        assert set(tree["truth"].data_vars) == {"logmass", "dust2", "sfr_100"}

@@ -1,0 +1,28 @@
+"""What all tests share: shapes are checked as they run, and the data that are too large for the repository."""
+
+from pathlib import Path
+
+import beartype.typing  # noqa: F401  TYPE_CHECKER names it
+import matplotlib as mpl
+import pytest
+from jaxtyping import install_import_hook
+
+# beartype as jaxtyping's hook calls it: function by function, where `Self` has no meaning; an int is a float to type
+# checkers, so it is one here.
+TYPE_CHECKER = (
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True,"
+    " hint_overrides=beartype.FrozenDict({beartype.typing.Self: object})))"
+)
+# Before any test module imports starling: every annotated function then checks types and shapes as it is called.
+install_import_hook("starling", TYPE_CHECKER)
+
+mpl.use("Agg")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder `shared/data` beside the checkout: catalogues, spectra and FSPS tables, read-only."""
+    path = Path(__file__).parents[2] / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip("needs the folder shared/data beside the checkout")
+    return path

@@ -1,0 +1,60 @@
+"""Training configurations: what is wrong with one is said with its key."""
+
+from pathlib import Path
+
+import pytest
+
+from starling.emulators.config import load_config
+from starling.photometry import load_bands
+
+VALID = """
+name: x
+bands: [sdss_g0, sdss_r0]
+sets: {n_train: 100}
+training: {stages: [{epochs: 1, batch_size: 10}]}
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_valid_configuration(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, VALID))
+    assert config.bands == ("sdss_g0", "sdss_r0")
+    assert config.softening == pytest.approx(10 ** (-0.4 * config.softening_mag))
+    assert config.sha256() == load_config(write(tmp_path, VALID)).sha256()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (VALID + "extra: 1\n", "extra: Extra inputs"),
+        (VALID.replace("n_train", "n_trian"), r"sets\.n_trian"),
+        (VALID.replace("{epochs: 1", "{epochs: 0"), r"training\.stages\.0\.epochs"),
+        (VALID.replace("sdss_r0", "sdss_g0"), "named twice: sdss_g0"),
+        (VALID + "space: {zred: [3.0, 0.5]}\n", "two ascending redshifts"),
+        (VALID + "features: {transforms: {dust2: [sine]}}\n", "no transform 'sine'"),
+        (VALID + "features: {transforms: {dust3: [log]}}\n", "dust3"),
+        (VALID + "features: {transforms: {logmass: [log1p]}}\n", "linear in mass"),
+        ("name: [", "is not YAML"),
+        ("just text", "file: "),
+    ],
+)
+def test_errors_name_the_key(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_config(write(tmp_path, text))
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"cannot read.*nowhere\.yaml"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+def test_the_configurations_of_the_project_are_valid() -> None:
+    paths = sorted((Path(__file__).parents[2] / "configs").glob("train_*.yaml"))
+    assert paths
+    for path in paths:
+        load_bands(load_config(path).bands)

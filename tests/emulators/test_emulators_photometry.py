@@ -1,0 +1,131 @@
+"""The emulator as a forward model: accurate, linear in mass, differentiable, sliceable."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from starling.cosmology import luminosity_distance_mpc
+from starling.emulators import PhotometryEmulator, load_emulator, read_header
+from starling.emulators.photometry import SPECTRAL_PROPERTIES
+from starling.forward import PROPERTIES, ForwardModel
+from tests.emulators.conftest import BANDS, SPACE, toy_simulator
+
+
+@pytest.fixture(scope="module")
+def emulator(toy_file: Path) -> PhotometryEmulator:
+    return load_emulator(toy_file)
+
+
+@pytest.fixture(scope="module")
+def thetas() -> jax.Array:
+    return SPACE.sample(jax.random.key(11), (64,))
+
+
+def test_it_is_a_forward_model(emulator: PhotometryEmulator) -> None:
+    assert isinstance(emulator, ForwardModel)
+    assert emulator.bands == BANDS
+
+
+def test_errors_on_new_draws_are_small_and_as_the_header_says(
+    emulator: PhotometryEmulator, toy_file: Path
+) -> None:
+    theta = SPACE.sample(jax.random.key(5), (2000,))
+    exact, _ = toy_simulator(theta)
+    error = -2.5 * jnp.log10(jax.vmap(emulator.rest_flux)(theta) / exact)
+    measured = np.std(np.asarray(error), axis=0)
+    assert np.all(measured < 0.03)
+    stated = np.array(read_header(toy_file)["accuracy"]["prior"]["std"][: len(BANDS)])
+    # the standard error of a standard deviation with 1000 galaxies is 2% for normal errors; these have heavier tails
+    np.testing.assert_allclose(measured, stated, rtol=0.4)
+    np.testing.assert_allclose(emulator.sigma_mag, stated, rtol=1e-6)
+
+
+def test_flux_is_linear_in_mass(emulator: PhotometryEmulator, thetas: jax.Array) -> None:
+    heavier = thetas.at[:, SPACE.index("logmass")].add(1.0)
+    ratio = jax.vmap(emulator)(heavier) / jax.vmap(emulator)(thetas)
+    np.testing.assert_allclose(ratio, 10.0, rtol=2e-5)
+
+
+def test_flux_is_diluted_by_distance(emulator: PhotometryEmulator, thetas: jax.Array) -> None:
+    distance = luminosity_distance_mpc(thetas[:, SPACE.index("zred")]) / 1e-5
+    scale = 10.0 ** thetas[:, SPACE.index("logmass")] / distance**2
+    expected = jax.vmap(emulator.rest_flux)(thetas) * scale[:, None]
+    np.testing.assert_allclose(jax.vmap(emulator)(thetas), expected, rtol=1e-5)
+
+
+def test_selected_bands_equal_those_of_the_whole(emulator: PhotometryEmulator, thetas: jax.Array) -> None:
+    order = (BANDS[3], BANDS[0])
+    part = emulator.select(order)
+    assert part.bands == order
+    assert part.network.head.bias[...].shape == (2,)
+    whole = jax.vmap(emulator)(thetas)[:, jnp.array([3, 0])]
+    np.testing.assert_allclose(jax.vmap(part)(thetas), whole, rtol=1e-5)
+    np.testing.assert_array_equal(part.flux_error(whole[0]), emulator.select(order).flux_error(whole[0]))
+    whole_properties, part_properties = emulator.properties(thetas[0]), part.properties(thetas[0])
+    for name, value in whole_properties.items():
+        np.testing.assert_array_equal(part_properties[name], value)
+
+
+def test_unknown_bands_are_named(emulator: PhotometryEmulator) -> None:
+    with pytest.raises(ValueError, match=r"'sdss_g'.*did you mean.*sdss_g0"):
+        emulator.select(["sdss_i0", "sdss_g"])
+
+
+def test_gradient_agrees_with_finite_differences(emulator: PhotometryEmulator, thetas: jax.Array) -> None:
+    theta = thetas[0]
+
+    def magnitude(t: jax.Array) -> jax.Array:
+        return -2.5 * jnp.log10(emulator(t))
+
+    jacobian = np.asarray(jax.jacfwd(magnitude)(theta))
+    step = 2e-3
+    for column in range(len(SPACE)):
+        shift = jnp.zeros(len(SPACE)).at[column].set(step)
+        numeric = np.asarray((magnitude(theta + shift) - magnitude(theta - shift)) / (2.0 * step))
+        # float32: a magnitude of 20 is known to 2e-6, so the quotient to 2e-3
+        np.testing.assert_allclose(jacobian[:, column], numeric, rtol=2e-2, atol=5e-3)
+
+
+def test_gradient_is_finite_on_the_edges_of_the_prior(emulator: PhotometryEmulator) -> None:
+    for edge in SPACE.bounds:
+        gradient = jax.jacfwd(emulator)(jnp.asarray(edge, jnp.float32))
+        assert bool(jnp.all(jnp.isfinite(gradient)))
+
+
+def test_flux_error_is_a_constant_error_in_magnitudes_of_bright_sources(emulator: PhotometryEmulator) -> None:
+    flux = jnp.full(len(BANDS), 1e-6)
+    expected = emulator.sigma_mag / (2.5 / np.log(10.0)) * flux
+    np.testing.assert_allclose(emulator.flux_error(flux), expected, rtol=1e-4)
+    assert bool(jnp.all(emulator.flux_error(jnp.zeros(len(BANDS))) > 0))
+
+
+def test_properties_are_complete_and_emulated(emulator: PhotometryEmulator, thetas: jax.Array) -> None:
+    properties = jax.vmap(emulator.properties)(thetas)
+    assert set(properties) == set(PROPERTIES)
+    _, exact = toy_simulator(thetas)
+    logmass = thetas[:, SPACE.index("logmass")]
+    expected = dict(zip(SPECTRAL_PROPERTIES, exact.T, strict=True))
+    for name, value in {
+        "log_stellar_mass": logmass + expected["log_mass_fraction"],
+        "u_minus_v": expected["u_minus_v"],
+        "v_minus_j": expected["v_minus_j"],
+        "log_lir": logmass + expected["log_lir_per_msun"],
+    }.items():
+        assert float(jnp.std(properties[name] - value)) < 0.05, name
+
+
+def test_one_compilation_serves_equal_shapes(emulator: PhotometryEmulator, thetas: jax.Array) -> None:
+    traces = 0
+
+    @jax.jit
+    def fluxes(model: PhotometryEmulator, theta: jax.Array) -> jax.Array:
+        nonlocal traces
+        traces += 1
+        return jax.vmap(model)(theta)
+
+    fluxes(emulator, thetas)
+    fluxes(jax.tree.map(lambda leaf: 1.01 * leaf, emulator), thetas)
+    assert traces == 1

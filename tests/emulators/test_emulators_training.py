@@ -1,0 +1,138 @@
+"""Training: resume is exact, stops are clean, schedules are what the configuration says."""
+
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from starling.emulators.config import OptimizerConfig
+from starling.emulators.networks import Architecture, Network, weights_of
+from starling.emulators.schedule import batch_size, learning_rates, n_epochs, shuffled_batches
+from starling.emulators.training import CHECKPOINT, EpochReport, TrainingData, train_network
+from starling.simulation import StoppedError
+
+STAGES = [{"epochs": 3, "batch_size": 64}, {"epochs": 3, "batch_size": 128}]
+SHAPE = Architecture(3, 2, width=16, depth=2)
+
+
+def data(seed: int, n: int = 512) -> TrainingData:
+    x = np.random.default_rng(seed).normal(size=(n, 3)).astype(np.float32)
+    y = np.stack([5.0 + 3.0 * np.sin(x[:, 0]) * x[:, 1], np.exp(-(x[:, 2] ** 2))], axis=1)
+    return TrainingData(jnp.asarray(x), jnp.asarray(y, jnp.float32))
+
+
+def run(
+    folder: Path,
+    epochs: list[EpochReport] | None = None,
+    *,
+    shape: Architecture = SHAPE,
+    train: TrainingData | None = None,
+    run_hash: str = "one",
+    settings: dict[str, Any] | None = None,
+    **options: Any,
+) -> Network:
+    """Six epochs, or as many as ``should_stop`` lets it do."""
+    return train_network(
+        shape,
+        train or data(0),
+        data(1, 128),
+        OptimizerConfig.model_validate({"learning_rate": 1e-2, "stages": STAGES} | (settings or {})),
+        seed=3,
+        workdir=folder,
+        run_hash=run_hash,
+        output_names=("one", "two"),
+        report=(epochs if epochs is not None else []).append,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["nadam", "adamw"])
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path, optimizer: str) -> None:
+    settings = {"optimizer": optimizer, "weight_decay": 1e-4}
+    whole = run(tmp_path / "whole", settings=settings)
+    epochs: list[EpochReport] = []
+    for done in (2, 4):
+        with pytest.raises(StoppedError, match="continues the run"):
+            run(
+                tmp_path / "parts",
+                epochs,
+                settings=settings,
+                should_stop=lambda done=done: len(epochs) == done,
+            )
+    parts = run(tmp_path / "parts", epochs, settings=settings)
+    assert [report.epoch for report in epochs] == [1, 2, 3, 4, 5, 6]
+    assert [report.batch_size for report in epochs] == [64] * 3 + [128] * 3
+    assert "min left" in str(epochs[-1])
+    for name, weight in weights_of(whole).items():
+        np.testing.assert_array_equal(weight, weights_of(parts)[name], err_msg=name)
+
+
+def test_a_finished_run_is_not_trained_again_unless_asked(tmp_path: Path) -> None:
+    epochs: list[EpochReport] = []
+    first = run(tmp_path, epochs)
+    second = run(tmp_path, epochs)
+    assert len(epochs) == 6
+    np.testing.assert_array_equal(weights_of(first)["head.kernel"], weights_of(second)["head.kernel"])
+    run(tmp_path, epochs, resume=False)
+    assert len(epochs) == 12
+
+
+def test_checkpoints_of_other_runs_and_damaged_ones_are_refused(tmp_path: Path) -> None:
+    run(tmp_path)
+    with pytest.raises(ValueError, match=r"another configuration.*--fresh"):
+        run(tmp_path, run_hash="two")
+    with pytest.raises(ValueError, match=r"another network or optimizer.*--fresh"):
+        run(tmp_path, shape=Architecture(3, 2, width=8, depth=2))
+    checkpoint = tmp_path / CHECKPOINT
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"not a readable checkpoint.*--fresh"):
+        run(tmp_path)
+
+
+def test_a_loss_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
+    spoilt = data(0)
+    spoilt = spoilt._replace(inputs=spoilt.inputs.at[0, 0].set(jnp.nan))
+    with pytest.raises(FloatingPointError, match="learning_rate"):
+        run(tmp_path, train=spoilt)
+
+
+@pytest.mark.parametrize("changes", [{}, {"activation": "speculator"}, {"residual": True}])
+def test_every_architecture_learns_and_returns_the_units_of_the_targets(tmp_path: Path, changes: Any) -> None:
+    epochs: list[EpochReport] = []
+    shape = Architecture(3, 2, width=16, depth=3, **changes)
+    network = run(tmp_path, epochs, shape=shape, settings={"stages": [{"epochs": 12, "batch_size": 32}]})
+    held_out = data(1, 128)
+    loss = float(jnp.sqrt(jnp.mean((network(held_out.inputs) - held_out.targets) ** 2)))
+    assert loss == pytest.approx(min(report.validation_loss for report in epochs), rel=1e-4)
+    assert loss < 0.3 * float(jnp.std(held_out.targets[:, 0]))
+
+
+def test_the_schedule_warms_up_and_ends_at_its_final_rate() -> None:
+    config = OptimizerConfig.model_validate(
+        {
+            "learning_rate": 1e-2,
+            "final_learning_rate": 1e-5,
+            "warmup_fraction": 0.1,
+            "stages": [{"epochs": 10, "batch_size": 10}, {"epochs": 10, "batch_size": 50}],
+        }
+    )
+    rates = np.concatenate([learning_rates(config, epoch, 7) for epoch in range(n_epochs(config))])
+    peak = int(np.argmax(rates))
+    assert peak / rates.size == pytest.approx(0.1, abs=0.01)
+    assert np.all(np.diff(rates[: peak + 1]) > 0)
+    assert np.all(np.diff(rates[peak:]) < 0)
+    assert rates.max() == pytest.approx(1e-2, rel=1e-2)
+    assert rates[-1] == pytest.approx(1e-5, rel=0.1)
+    assert [batch_size(config, epoch, 40) for epoch in (0, 9, 10, 19)] == [10, 10, 40, 40]
+    with pytest.raises(ValueError, match="ends before"):
+        batch_size(config, 20, 40)
+
+
+def test_batches_hold_every_row_once_and_change_with_the_epoch() -> None:
+    first, again, second = (shuffled_batches(1, epoch, 100, 25) for epoch in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert sorted(first.ravel()) == list(range(100))
+    assert not np.array_equal(first, second)
+    assert shuffled_batches(1, 0, 100, 30).shape == (3, 30)

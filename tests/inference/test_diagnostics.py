@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from arviz_stats.base import array_stats
+
+from starling.inference import Draws, diagnose
+from starling.inference.diagnostics import convergence
+
+
+def made_up(values, diverging=0.0, problem=""):
+    """Draws of one galaxy with two free parameters from values [chain, draw, 2]."""
+    shape = values.shape[:2]
+    bad = np.zeros(shape, bool)
+    bad.flat[: int(diverging * bad.size)] = True
+    ones = np.ones((1, *shape))
+    return Draws(
+        names=("mass", "dust"),
+        free=("mass", "dust"),
+        theta=values[None],
+        extra={},
+        log_density=ones,
+        acceptance_rate=ones,
+        diverging=bad[None],
+        n_steps=ones,
+        step_size=np.ones(1),
+        n_modes=np.ones(1, int),
+        problems=(problem,),
+    )
+
+
+@pytest.fixture
+def good():
+    return np.random.default_rng(1).normal(size=(4, 500, 2))
+
+
+def ar1(rng, n, rho):
+    x = rng.normal(size=(4, n))
+    for i in range(1, n):
+        x[:, i] = rho * x[:, i - 1] + np.sqrt(1 - rho**2) * x[:, i]
+    return x
+
+
+def test_against_arviz():
+    rng = np.random.default_rng(2)
+    series = np.stack([ar1(rng, 400, rho) for rho in (0.0, 0.5, 0.9, 0.97, -0.4)], axis=-1)
+    series[0, :, 3] += 1.0
+    rhat, bulk, tail = convergence(series)
+    for i in range(series.shape[-1]):
+        one = series[..., i]
+        np.testing.assert_allclose(rhat[i], array_stats.rhat(one), rtol=1e-4)
+        np.testing.assert_allclose(bulk[i], array_stats.ess(one), rtol=0.03)
+        np.testing.assert_allclose(tail[i], array_stats.ess(one, method="tail", prob=(0.05, 0.95)), rtol=0.1)
+
+
+def test_good_draws_pass(good):
+    found = diagnose(made_up(good))
+    assert found.passed.all()
+    assert found.flag == ("",)
+
+
+def test_chains_that_disagree(good):
+    good[0, :, 1] += 2.0
+    flag = diagnose(made_up(good)).flag[0]
+    assert "chains disagree" in flag
+    assert "dust" in flag
+    assert "mass" not in flag
+
+
+def test_chains_that_hardly_move():
+    rng = np.random.default_rng(3)
+    slow = np.stack([ar1(rng, 500, 0.97), rng.normal(size=(4, 500))], axis=-1)
+    flag = diagnose(made_up(slow)).flag[0]
+    assert "bulk ESS below 400 in mass" in flag
+
+
+def test_divergences(good):
+    assert "3.0% of the transitions diverged" in diagnose(made_up(good, diverging=0.03)).flag[0]
+    assert diagnose(made_up(good, diverging=0.005)).passed.all()
+
+
+def test_chains_that_never_move(good):
+    assert "never moved" in diagnose(made_up(np.ones_like(good))).flag[0]
+    good[..., 0] = np.nan
+    assert "no movement in mass" in diagnose(made_up(good)).flag[0]
+
+
+def test_problems_of_the_data_come_first(good):
+    assert diagnose(made_up(good, problem="no band is used")).flag[0] == "no band is used"
