@@ -40,17 +40,17 @@ def test_maps_invert_each_other(fixed: dict[str, float]) -> None:
     theta = SPACE.sample(jax.random.key(3), (64,))
     for name, value in fixed.items():
         theta = theta.at[:, SPACE.index(name)].set(value)
-    whitened = jax.vmap(lambda t: SPACE.unconstrain(t, fixed))(theta)
+    whitened = jax.jit(jax.vmap(lambda t: SPACE.unconstrain(t, fixed)))(theta)
     assert whitened.shape == (64, 18 - len(fixed))
-    back = jax.vmap(lambda x: SPACE.constrain(x, fixed))(whitened)
+    back = jax.jit(jax.vmap(lambda x: SPACE.constrain(x, fixed)))(whitened)
     assert np.allclose(back, theta, rtol=1e-4, atol=2e-4)
-    cube = jax.vmap(lambda t: SPACE.to_unit_cube(t, fixed))(theta)
-    assert np.allclose(jax.vmap(lambda u: SPACE.from_unit_cube(u, fixed))(cube), theta, rtol=1e-4, atol=2e-4)
+    cube = jax.jit(jax.vmap(lambda t: SPACE.to_unit_cube(t, fixed)))(theta)
+    assert np.allclose(jax.jit(jax.vmap(lambda u: SPACE.from_unit_cube(u, fixed)))(cube), theta, rtol=1e-4, atol=2e-4)
 
 
 def test_whitened_coordinates_are_standard_normal_under_the_prior() -> None:
     theta = SPACE.sample(jax.random.key(5), (4000,))
-    whitened = np.asarray(jax.vmap(SPACE.unconstrain)(theta), float)
+    whitened = np.asarray(jax.jit(jax.vmap(SPACE.unconstrain))(theta), float)
     for column in whitened.T:
         assert stats.kstest(column, "norm").pvalue > 1e-4
     correlation = np.corrcoef(whitened.T) - np.eye(18)
@@ -62,7 +62,7 @@ def test_log_prob_is_the_density_of_the_map() -> None:
     with jax.enable_x64(True):
         theta = SPACE.sample(jax.random.key(11))
         x = SPACE.unconstrain(theta)
-        _, log_volume = jnp.linalg.slogdet(jax.jacfwd(SPACE.constrain)(x))
+        _, log_volume = jnp.linalg.slogdet(jax.jit(jax.jacfwd(SPACE.constrain))(x))
         want = jnp.sum(jax.scipy.stats.norm.logpdf(x)) - log_volume
         assert float(SPACE.log_prob(theta)) == pytest.approx(float(want), abs=1e-3)
         assert float(SPACE.log_prob(theta.at[0].set(99.0))) == -np.inf
@@ -82,7 +82,7 @@ def test_whitening_is_finite_at_the_edges_of_the_support() -> None:
         assert np.all(np.isfinite(SPACE.unconstrain(jnp.asarray(edge, jnp.float32))))
     far = SPACE.constrain(jnp.full(18, 9.0))
     assert np.all(np.isfinite(far))
-    assert np.all(np.isfinite(jax.jacfwd(SPACE.constrain)(jnp.full(18, -6.0))))
+    assert np.all(np.isfinite(jax.jit(jax.jacfwd(SPACE.constrain))(jnp.full(18, -6.0))))
 
 
 def test_training_space_has_the_same_support_and_thicker_tails() -> None:

@@ -20,7 +20,14 @@ from starling.photometry import (
     synthetic_maggies,
 )
 
-NAMES = ("galex_NUV", "sdss_g0", "subaru_suprimecam_ia574", "acs_wfc_f814w", "vista_vircam_Ks", "spitzer_mips_24")
+NAMES = (
+    "galex_NUV",
+    "sdss_g0",
+    "subaru_suprimecam_ia574",
+    "acs_wfc_f814w",
+    "vista_vircam_Ks",
+    "spitzer_mips_24",
+)
 
 
 def known_spectrum() -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +62,9 @@ def test_arsinh_magnitudes() -> None:
     assert float(arsinh_magnitude(1e-8)) == pytest.approx(20.0, abs=1e-5)
     assert float(arsinh_magnitude(0.0)) == pytest.approx(35.0, abs=1e-5)
     flux = 3e-14
-    assert float(arsinh_magnitude(flux)) == pytest.approx(35 - 1.0857362 * np.arcsinh(flux * 1e14 / 2), abs=1e-4)
+    assert float(arsinh_magnitude(flux)) == pytest.approx(
+        35 - 1.0857362 * np.arcsinh(flux * 1e14 / 2), abs=1e-4
+    )
 
 
 @settings(deadline=None, max_examples=60)
@@ -99,4 +108,4 @@ def test_curves_from_files(tmp_path: Path) -> None:
 )
 def test_bad_curves(wave: list[float], curve: list[float], what: str) -> None:
     with pytest.raises(ValueError, match=what):
-        make_band("bad", wave, curve)
+        make_band("bad", np.array(wave), np.array(curve))

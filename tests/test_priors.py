@@ -36,7 +36,7 @@ def test_density_integrates_to_one_and_quantile_inverts_cdf(prior: Prior) -> Non
     assert float(prior.cdf(prior.low)) == pytest.approx(0.0, abs=1e-6)
     assert float(prior.cdf(prior.high)) == pytest.approx(1.0, abs=1e-6)
     assert np.all(np.isneginf(prior.log_prob(jnp.asarray([prior.low - 0.1, prior.high + 0.1]))))
-    assert np.all(np.isfinite(jax.vmap(jax.grad(prior.icdf))(p)))
+    assert np.all(np.isfinite(jax.jit(jax.vmap(jax.grad(prior.icdf)))(p)))
 
 
 def test_against_scipy() -> None:

@@ -41,7 +41,9 @@ def age_gyr(zred: ArrayLike) -> Array:
     # With the scale factor a = s^2 the integrand is smooth through the matter era.
     root, weights = _gauss_legendre(1.0 / jnp.sqrt(1.0 + zred))
     scale = root**2
-    integrand = 2.0 * root * scale / jnp.sqrt(_OMEGA_RADIATION + _OMEGA_MATTER * scale + _OMEGA_LAMBDA * scale**4)
+    integrand = (
+        2.0 * root * scale / jnp.sqrt(_OMEGA_RADIATION + _OMEGA_MATTER * scale + _OMEGA_LAMBDA * scale**4)
+    )
     return _HUBBLE_TIME_GYR * jnp.sum(weights * integrand, axis=-1)
 
 

@@ -59,5 +59,7 @@ PROPERTIES: dict[str, Property] = {
     "a_v": Property("mag", "V-band attenuation by the diffuse dust, 1.086 dust2"),
     "u_minus_v": Property("mag", "rest-frame U - V, AB, attenuated"),
     "v_minus_j": Property("mag", "rest-frame V - J, AB, attenuated"),
-    "log_lir": Property("log10 Lsun", "luminosity of the dust emission from 8 to 1000 um, without the AGN torus"),
+    "log_lir": Property(
+        "log10 Lsun", "luminosity of the dust emission from 8 to 1000 um, without the AGN torus"
+    ),
 }

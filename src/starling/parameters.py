@@ -9,7 +9,8 @@ A ``ParameterSpace`` is a value; the papers' models are values of it. A point is
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -116,8 +117,9 @@ class ParameterSpace:
         self, theta: Float[Array, " param"], fixed: Collection[str] = ()
     ) -> Float[Array, " free"]:
         """Inverse of ``from_unit_cube``."""
-        values = self.unpack(theta)
-        return jnp.stack([self._prior(name, values).cdf(values[name]) for name in self.free(fixed)])
+        free, values = self.free(fixed), self.unpack(theta)
+        cube = self._map(free, values, dict(values), lambda prior, x: prior.cdf(x))
+        return jnp.stack([cube[name] for name in free])
 
     def constrain(self, x: Float[Array, " free"], fixed: Mapping[str, Any] | None = None) -> Float[Array, " param"]:
         """Prior-whitened coordinates of the free parameters -> ``theta``; x ~ N(0, I) gives theta ~ prior."""
@@ -130,14 +132,13 @@ class ParameterSpace:
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Float[Array, "*shape param"]:
         """Draws from the prior."""
-        u = jax.random.uniform(key, (math.prod(shape), len(self)))
-        return jax.vmap(self.from_unit_cube)(u).reshape(*shape, len(self))
+        return _draw(self, key, math.prod(shape)).reshape(*shape, len(self))
 
     def log_prob(self, theta: Float[Array, " param"], fixed: Collection[str] = ()) -> Float[Array, ""]:
         """Log prior density (normalised) of the parameters that are not ``fixed``; -inf outside the support."""
         values = self.unpack(theta)
-        terms = [self._prior(name, values).log_prob(values[name]) for name in self.free(fixed)]
-        return jnp.sum(jnp.stack(terms))
+        terms = self._map(self.free(fixed), values, dict(values), lambda prior, x: prior.log_prob(x))
+        return jnp.sum(jnp.stack(list(terms.values())))
 
     def with_priors(self, **priors: Prior | ConditionalPrior) -> "ParameterSpace":
         """The same space with other priors for the named parameters."""
@@ -174,23 +175,48 @@ class ParameterSpace:
             ),
         )
 
-    def _prior(self, name: str, values: Mapping[str, Array]) -> Prior:
-        prior = self.parameters[self.names.index(name)].prior
-        return prior.given(values) if isinstance(prior, ConditionalPrior) else prior
-
     def _assemble(
         self, coordinates: Array, fixed: Mapping[str, Any], quantile: Callable[[Prior, Array], Array]
     ) -> Array:
         free = self.free(fixed)
         if coordinates.shape != (len(free),):
-            raise ValueError(f"expected {len(free)} coordinates ({', '.join(free)}), got shape {coordinates.shape}")
-        values: dict[str, Array] = {}
-        for name in self.names:
-            if name in fixed:
-                values[name] = jnp.asarray(fixed[name], coordinates.dtype)
-            else:
-                values[name] = quantile(self._prior(name, values), coordinates[free.index(name)])
+            raise ValueError(
+                f"expected {len(free)} coordinates ({', '.join(free)}), got shape {coordinates.shape}"
+            )
+        known = {name: jnp.asarray(value, coordinates.dtype) for name, value in fixed.items()}
+        values = known | self._map(free, dict(zip(free, coordinates, strict=True)), known, quantile)
         return jnp.stack([values[name] for name in self.names])
+
+    def _map(
+        self,
+        names: Collection[str],
+        arguments: Mapping[str, Array],
+        known: dict[str, Array],
+        function: Callable[[Prior, Array], Array],
+    ) -> dict[str, Array]:
+        """``function(prior, argument)`` of every named parameter, priors of one kind in one call: they compile fast.
+
+        Conditional priors come last, given ``known`` and the results for the parameters before them.
+        """
+        priors = {p.name: p.prior for p in self.parameters if p.name in names}
+        groups: dict[type, list[str]] = {}
+        conditional = [name for name, prior in priors.items() if isinstance(prior, ConditionalPrior)]
+        for name, prior in priors.items():
+            if name not in conditional:
+                groups.setdefault(type(prior), []).append(name)
+        results: dict[str, Array] = {}
+        for kind, members in groups.items():
+            argument = jnp.stack([arguments[name] for name in members])
+            together = {
+                entry.name: np.array([getattr(priors[name], entry.name) for name in members], argument.dtype)
+                for entry in fields(kind)
+            }
+            results.update(zip(members, function(kind(**together), argument), strict=True))
+        for name in conditional:
+            prior = priors[name]
+            assert isinstance(prior, ConditionalPrior)
+            results[name] = function(prior.given(results | known), arguments[name])
+        return results
 
     def _check_names(self, names: Collection[str]) -> None:
         unknown = [name for name in names if name not in self.names]
@@ -198,6 +224,11 @@ class ParameterSpace:
             raise ValueError(
                 f"no parameter {', '.join(map(repr, unknown))} in space {self.name!r}; it has {', '.join(self.names)}"
             )
+
+
+@partial(jax.jit, static_argnums=(0, 2))
+def _draw(space: ParameterSpace, key: Array, n: int) -> Array:
+    return jax.vmap(space.from_unit_cube)(jax.random.uniform(key, (n, len(space))))
 
 
 def prospector_alpha(agn: bool = True, zred: tuple[float, float] = (0.5, 3.0)) -> ParameterSpace:

@@ -37,7 +37,9 @@ def make_band(name: str, wave_aa: ArrayLike, transmission: ArrayLike) -> Band:
     """A band from a curve; ValueError unless it ascends, is finite and transmits something."""
     wave, curve = np.asarray(wave_aa, float), np.asarray(transmission, float)
     if wave.ndim != 1 or wave.shape != curve.shape or wave.size < 3:
-        raise ValueError(f"filter {name!r}: wavelength and transmission must be two columns of 3 rows or more")
+        raise ValueError(
+            f"filter {name!r}: wavelength and transmission must be two columns of 3 rows or more"
+        )
     if not (np.all(np.isfinite(wave)) and np.all(np.isfinite(curve)) and np.all(np.diff(wave) > 0)):
         raise ValueError(f"filter {name!r}: the curve must be finite and ascend in wavelength (Angstrom)")
     curve = np.clip(curve, 0.0, None)
@@ -75,7 +77,8 @@ def load_band(name: str) -> Band:
         return make_band(path.stem, table[:, 0], table[:, 1])
     near = difflib.get_close_matches(name, available_bands(), n=3, cutoff=0.4)
     raise ValueError(
-        f"no filter {name!r} in sedpy; " + (f"did you mean {', '.join(near)}?" if near else "see sedpy's list")
+        f"no filter {name!r} in sedpy; "
+        + (f"did you mean {', '.join(near)}?" if near else "see sedpy's list")
     )
 
 
@@ -100,7 +103,9 @@ def projection_matrix(bands: Sequence[Band], edges_aa: np.ndarray) -> np.ndarray
     """
     weights = np.zeros((len(bands), edges_aa.size - 1))
     for row, band in zip(weights, bands, strict=True):
-        grid = np.union1d(band.wave_aa, edges_aa[(edges_aa > band.wave_aa[0]) & (edges_aa < band.wave_aa[-1])])
+        grid = np.union1d(
+            band.wave_aa, edges_aa[(edges_aa > band.wave_aa[0]) & (edges_aa < band.wave_aa[-1])]
+        )
         curve = np.interp(grid, band.wave_aa, band.transmission)
         # transmission * wavelength is quadratic between nodes: Simpson's rule is exact
         middle = 0.25 * (curve[1:] + curve[:-1]) * (grid[1:] + grid[:-1])

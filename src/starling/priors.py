@@ -1,8 +1,8 @@
 """One-dimensional priors with closed-form quantiles: the distributions that the SED models need.
 
-A prior is a frozen value with four methods, all of which take and return JAX arrays of any one shape and are
+A prior is a frozen value with methods that take and return JAX arrays of any one shape and are
 differentiable: ``cdf(x)``, ``icdf(p)`` (the quantile function), ``log_prob(x)`` (normalised on ``[low, high]``, minus
-infinity outside) and ``to_dict()`` (JSON-able). ``MassMetallicity`` is conditional: it becomes a prior once the values
+infinity outside) and ``to_dict()`` (JSON-able). Its fields are numbers, or arrays that broadcast against x. ``MassMetallicity`` is conditional: it becomes a prior once the values
 that it ``depends_on`` are given.
 """
 
@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.special import ndtr, ndtri
 from jax.typing import ArrayLike
+from scipy.special import ndtr as constant_ndtr
 
 _LOG_SQRT_2PI = 0.9189385332046727
 
@@ -47,7 +49,7 @@ class ConditionalPrior(Protocol):
 
 
 def _check_interval(prior: Any) -> None:
-    if not prior.low < prior.high:
+    if not np.all(np.less(prior.low, prior.high)):
         raise ValueError(
             f"{type(prior).__name__}: low ({prior.low}) must be below high ({prior.high}); swap or widen the two"
         )
@@ -68,8 +70,8 @@ def _open_unit(p: Array) -> Array:
 class Uniform:
     """Constant density on [low, high]."""
 
-    low: float
-    high: float
+    low: Any
+    high: Any
     kind: ClassVar[str] = "uniform"
 
     def __post_init__(self) -> None:
@@ -91,19 +93,22 @@ class Uniform:
 
 @dataclass(frozen=True)
 class TruncatedNormal:
-    """Normal(mean, sigma) restricted to [low, high]; mean and sigma may be arrays."""
+    """Normal(mean, sigma) restricted to [low, high]."""
 
     mean: Any
     sigma: Any
-    low: float
-    high: float
+    low: Any
+    high: Any
     kind: ClassVar[str] = "truncated_normal"
 
     def __post_init__(self) -> None:
         _check_interval(self)
 
     def _limits(self) -> tuple[Array, Array]:
-        return ndtr((self.low - self.mean) / self.sigma), ndtr((self.high - self.mean) / self.sigma)
+        ends = (self.low - self.mean) / self.sigma, (self.high - self.mean) / self.sigma
+        # constants stay out of the compiled program: an erf is a page of it
+        below, above = (ndtr(end) if isinstance(end, Array) else jnp.asarray(constant_ndtr(end)) for end in ends)
+        return below, above
 
     def cdf(self, x: ArrayLike) -> Array:
         below, above = self._limits()
@@ -135,9 +140,9 @@ class StudentT2:
     t(p) = (2p - 1) / sqrt(2 p (1 - p)).
     """
 
-    scale: float
-    low: float
-    high: float
+    scale: Any
+    low: Any
+    high: Any
     kind: ClassVar[str] = "student_t2"
 
     def __post_init__(self) -> None:

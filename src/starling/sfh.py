@@ -16,7 +16,7 @@ _OLDEST_BIN_START = 0.85
 
 
 def bin_edges_gyr(zred: Float[Array, ""]) -> Float[Array, " edge=8"]:
-    """The 8 edges of the 7 bins at redshift ``zred``, Gyr of lookback time, ascending from 0 to the age of the universe."""
+    """The 8 edges of the 7 bins at redshift ``zred``: Gyr of lookback time, from 0 to the age of the universe."""
     age = age_gyr(zred)
     first, last = jnp.log(_YOUNG_EDGES_GYR[-1]), jnp.log(_OLDEST_BIN_START * age)
     fractions = jnp.arange(1, 5) / 4.0

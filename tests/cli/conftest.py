@@ -1,5 +1,6 @@
 """A cheap forward model in the place of the emulator that the package ships, and galaxies simulated with it."""
 
+import importlib
 from pathlib import Path
 from typing import Any, Self
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 import yaml
 from astropy.table import Table
 from jax import Array
@@ -17,6 +19,15 @@ from starling.parameters import Parameter, ParameterSpace
 from starling.priors import TruncatedNormal, Uniform
 
 BANDS = ("cfht_megacam_us_9301", "subaru_suprimecam_V", "acs_wfc_f814w", "wfc3_ir_f160w", "spitzer_irac_ch1")
+SHORT = {
+    "n_warmup": 40,
+    "n_draws": 40,
+    "chunk": 20,
+    "n_chains": 2,
+    "batch_size": 2,
+    "n_descents": 2,
+    "descent_steps": 10,
+}
 SPACE = ParameterSpace(
     "toy",
     (
@@ -81,13 +92,29 @@ def _simulate(n: int) -> Table:
     return Table(columns)
 
 
+def _write_report(tree: xr.DataTree, path: Path, **what: Any) -> Path:
+    """Stands in for the report, whose figures have tests of their own."""
+    compared = [(item.name, item.source, len(item.values)) for item in what["comparisons"]]
+    path.write_text(f"{what['title']} {compared} {len(what['findings'])}")
+    return path
+
+
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> ToyModel:
     """The forward model that every command takes for the emulator."""
     model = ToyModel(jnp.asarray([1.0, 0.7, 0.47, 0.25, 0.1]), BANDS)
     monkeypatch.setattr(pipeline, "load_emulator", lambda _: model)
     monkeypatch.setattr(pipeline, "read_header", lambda _: {"name": "toy", "surrogate": True})
+    monkeypatch.setattr(pipeline, "write_report", _write_report)
     return model
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few and short chains where a command takes the settings of the package."""
+    module = importlib.import_module("starling.cli.quickstart")  # the package has the command by that name
+    whole = module.quickstart_config
+    monkeypatch.setattr(module, "quickstart_config", lambda *given: whole(*given) | {"sampler": SHORT})
 
 
 @pytest.fixture
@@ -118,5 +145,5 @@ def inputs(tmp_path: Path) -> Path:
             "n_descents": 2,
         },
     }
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     return tmp_path

@@ -59,7 +59,7 @@ def test_a_fit_writes_everything(inputs: Path, toy: Any) -> None:
     np.testing.assert_allclose(summary["logmass_50"], median, atol=1e-3)
     np.testing.assert_allclose(summary["logmass_50"], summary["theirs"], atol=0.4)
     assert len(Table.read(inputs / "out" / "findings.ecsv")) == 0
-    assert "<html" in (inputs / "out" / "report.html").read_text()[:500]
+    assert (inputs / "out" / "report.html").read_text() == "config [('logmass', 'theirs', 5)] 0"
     assert str(inputs / "out" / "report.html") in text
 
 
@@ -67,7 +67,7 @@ def test_an_interrupted_fit_goes_on_with_identical_results(
     inputs: Path, toy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = yaml.safe_load((inputs / "config.yaml").read_text()) | {"output": {"report": False}}
-    (inputs / "config.yaml").write_text(yaml.safe_dump(config))
+    (inputs / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     assert call("fit", inputs / "config.yaml", "--out", inputs / "whole")[0] == 0
     sample, calls = pipeline.sample_galaxies, []
 
@@ -94,10 +94,10 @@ def test_an_interrupted_fit_goes_on_with_identical_results(
 
 def test_changed_inputs_are_told(inputs: Path, toy: Any) -> None:
     config = yaml.safe_load((inputs / "config.yaml").read_text()) | {"output": {"report": False}}
-    (inputs / "config.yaml").write_text(yaml.safe_dump(config))
+    (inputs / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     words = ("fit", inputs / "config.yaml", "--out", inputs / "out", "-n", 2)
     assert call(*words)[0] == 0
-    (inputs / "config.yaml").write_text(yaml.safe_dump(config | {"seed": 1}))
+    (inputs / "config.yaml").write_text(yaml.safe_dump(config | {"seed": 1}, sort_keys=False))
     code, text = call(*words)
     assert code == 1
     assert "changed: seed (0 -> 1). Use --fresh" in text
@@ -133,7 +133,7 @@ def test_errors_are_one_message(inputs: Path, toy: Any) -> None:
 
 
 def test_quickstart_compares_with_the_truth(
-    tmp_path: Path, simulated: Table, toy: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, simulated: Table, toy: Any, short: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "data").mkdir()
     simulated.write(tmp_path / "data" / "quickstart.ecsv")

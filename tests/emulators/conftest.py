@@ -53,8 +53,8 @@ def make_config(**changes: Any) -> TrainingConfig:
         "sets": {"n_train": 6000, "n_validation": 500, "n_test": 1000, "chunk": 1024},
         "network": {"width": 48, "depth": 2},
         "training": {
-            "learning_rate": 5e-3,
-            "stages": [{"epochs": 60, "batch_size": 128}, {"epochs": 20, "batch_size": 512}],
+            "learning_rate": 2e-2,
+            "stages": [{"epochs": 30, "batch_size": 128}, {"epochs": 10, "batch_size": 512}],
         },
     }
     return TrainingConfig.model_validate(content | changes)

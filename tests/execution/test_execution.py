@@ -99,6 +99,13 @@ def test_a_stopped_run_goes_on_with_identical_results(stop_at: int, tmp_path: Pa
     assert not again.calls
 
 
+def test_texts_of_a_resumed_run_are_whole_when_written(tmp_path: Path) -> None:
+    do(tmp_path, Sampler())
+    do(tmp_path, Sampler()).to_netcdf(tmp_path / "merged.nc", engine="h5netcdf")
+    with xr.open_datatree(tmp_path / "merged.nc", engine="h5netcdf") as tree:
+        assert list(tree["diagnostics"]["flag"].values) == ["long" * i for i in range(10)]
+
+
 def test_a_part_that_was_cut_short_is_done_again(tmp_path: Path) -> None:
     whole = do(tmp_path, Sampler())
     path = tmp_path / "parts" / "part-00001.nc"

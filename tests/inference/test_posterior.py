@@ -101,4 +101,6 @@ def test_summary(tree, linear_draws, tmp_path):
     )
     assert list(table["n_bands"]) == [6, 5, 6, 0, 6]
     table.write(tmp_path / "summary.ecsv")
-    assert list(Table.read(tmp_path / "summary.ecsv")["flag"]) == list(table["flag"])
+    again = Table.read(tmp_path / "summary.ecsv")
+    assert list(again["flag"]) == list(table["flag"])
+    assert again["flag"][0] == "ok"

@@ -1,10 +1,10 @@
 """The exact model against Bagpipes' own on the same tables.
 
-Bagpipes averages the SSPs over bins of 0.1 dex in age; the comparison does the same, with doubled nodes in the SSP table.
-It samples spectra at points (R = 1000 here; its default, R = 100, is off by up to 2% in these bands). What is left comes
-from that sampling, from its value of the solar luminosity (0.05%) and, in the infrared, from its 1 A cells below 1200 A
-in the energy budget. Its cosmology is H0 = 70, Om = 0.3: fluxes are compared at the same distance. Bands are redward of
-Lyman alpha, since its IGM is that of Inoue et al. (2014).
+Bagpipes averages the SSPs over bins of 0.1 dex in age; the comparison does the same, with doubled nodes in the SSP
+table. It samples spectra at points (R = 1000 here; its default, R = 100, is off by up to 2% in these bands). What is
+left comes from that sampling, from its value of the solar luminosity (0.05%) and, in the infrared, from its 1 A cells
+below 1200 A in the energy budget. Its cosmology is H0 = 70, Om = 0.3: fluxes are compared at the same distance. Bands
+are redward of Lyman alpha, since its IGM is that of Inoue et al. (2014).
 """
 
 import importlib.util
@@ -131,7 +131,9 @@ def test_photometry_agrees_to_one_per_cent(
     # the distance modulus of their cosmology; ours is checked against astropy elsewhere
     assert 0.9 < distance / float(luminosity_distance_mpc(zred)) < 1.1
     ours = np.asarray(at_10_pc) * 1e10 * (1e-5 / distance) ** 2
-    blue_ends = np.array([band.wave_aa[band.transmission > 1e-3 * band.transmission.max()][0] for band in load_bands(BANDS)])
+    blue_ends = np.array(
+        [band.wave_aa[band.transmission > 1e-3 * band.transmission.max()][0] for band in load_bands(BANDS)]
+    )
     redward = blue_ends / (1 + zred) > 1216.0
     assert np.count_nonzero(redward) >= len(BANDS) - 1
     assert np.max(np.abs(ours / theirs - 1)[redward]) < 0.01

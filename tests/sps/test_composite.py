@@ -15,7 +15,14 @@ from starling.sfh import bin_edges_gyr
 from starling.sps import ExactModel, Tables, exact_model
 from starling.sps.fsps_tables import read_torus
 
-BANDS = ("cfht_megacam_us_9301", "acs_wfc_f606w", "subaru_suprimecam_ia738", "wfc3_ir_f160w", "spitzer_irac_ch4", "spitzer_mips_24")
+BANDS = (
+    "cfht_megacam_us_9301",
+    "acs_wfc_f606w",
+    "subaru_suprimecam_ia738",
+    "wfc3_ir_f160w",
+    "spitzer_irac_ch4",
+    "spitzer_mips_24",
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +51,9 @@ def test_flux_is_linear_in_mass_and_falls_with_distance(model: ExactModel) -> No
     assert np.allclose(flux_of(model, theta.at[i].add(0.7)), flux_of(model, theta) * 10**0.7, rtol=2e-5)
     values = model.space.unpack(theta)
     assert np.allclose(
-        flux_of(model, theta), jax.jit(model.rest_flux)(theta) * flux_scale(values["logmass"], values["zred"]), rtol=1e-6
+        flux_of(model, theta),
+        jax.jit(model.rest_flux)(theta) * flux_scale(values["logmass"], values["zred"]),
+        rtol=1e-6,
     )
 
 
@@ -79,7 +88,26 @@ def test_gradients_match_finite_differences_in_every_parameter(model: ExactModel
     """float64, central differences; a point off the nodes of the tables and the edges of pixels, where slopes jump."""
     with jax.enable_x64(True):
         theta = jnp.asarray(
-            [10.3, -0.43, 0.2, -0.3, 0.1, 0.4, -0.2, 0.3, 0.6, -0.33, 1.1, -1.3, 1.2, -0.27, 1.2345, 1.7, 2.3, -1.6]
+            [
+                10.3,
+                -0.43,
+                0.2,
+                -0.3,
+                0.1,
+                0.4,
+                -0.2,
+                0.3,
+                0.6,
+                -0.33,
+                1.1,
+                -1.3,
+                1.2,
+                -0.27,
+                1.2345,
+                1.7,
+                2.3,
+                -1.6,
+            ]
         )
         log_flux = jax.jit(lambda t: jnp.log(model(t)))
         gradient = np.asarray(jax.jacfwd(log_flux)(theta))
@@ -129,7 +157,9 @@ def test_any_piecewise_history(model: ExactModel) -> None:
     edges = np.asarray(bin_edges_gyr(values["zred"]))
     once = model.spectrum_of(jnp.asarray([1.0]), jnp.asarray([edges[3], edges[5]]), values)
     split = model.spectrum_of(
-        jnp.asarray([edges[4] - edges[3], edges[5] - edges[4]]) / (edges[5] - edges[3]), jnp.asarray(edges[3:6]), values
+        jnp.asarray([edges[4] - edges[3], edges[5] - edges[4]]) / (edges[5] - edges[3]),
+        jnp.asarray(edges[3:6]),
+        values,
     )
     assert np.allclose(once.total, split.total, rtol=2e-4, atol=1e-12)
 

@@ -1,4 +1,4 @@
-"""Pixels: rebinning conserves light, and photometry at any redshift matches integration of the full-resolution table."""
+"""Pixels: rebinning conserves light, and photometry at any redshift matches integration at full resolution."""
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +28,10 @@ LSUN_AT_10_PC = 3.828e33 / (4 * np.pi * 3.0856775814913673e19**2)
 def lumpy_spectrum(wave: np.ndarray) -> np.ndarray:
     """A spectrum with breaks and features of a few per cent of the wavelength, down to 1200 A."""
     log_wave = np.log(wave)
-    return (wave / 5000.0) ** -1.5 * (1.3 + np.tanh(40 * (log_wave - np.log(4000)))) * (
-        1 + 0.2 * np.sin(300 * log_wave) + 0.5 * np.exp(-(((log_wave - np.log(7.7e4)) / 0.05) ** 2))
+    return (
+        (wave / 5000.0) ** -1.5
+        * (1.3 + np.tanh(40 * (log_wave - np.log(4000))))
+        * (1 + 0.2 * np.sin(300 * log_wave) + 0.5 * np.exp(-(((log_wave - np.log(7.7e4)) / 0.05) ** 2)))
     )
 
 
@@ -61,7 +63,7 @@ def test_lines_conserve_light() -> None:
 
 @pytest.mark.parametrize("zred", [0.0, 0.013, 0.7, 1.4142, 2.9])
 def test_photometry_matches_direct_integration(zred: float) -> None:
-    """Below 0.3% (the aim of the pixel scale) for features as sharp as SSP tables have; bands with sedpy's definition."""
+    """Below 0.3% (the aim of the pixel scale) for features as sharp as SSP tables have; bands by sedpy's definition."""
     pixels = make_pixels()
     wave = np.exp(np.arange(np.log(300.0), np.log(1e6), 2e-4))
     spectrum = lumpy_spectrum(wave)

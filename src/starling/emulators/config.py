@@ -91,8 +91,8 @@ class Stage(_Section):
 class OptimizerConfig(_Section):
     """Optimizer and schedule: linear warm-up, then a cosine to ``final_learning_rate`` over all stages together."""
 
-    optimizer: Literal["nadam", "adamw"] = "nadam"
-    learning_rate: float = Field(1e-3, gt=0)
+    optimizer: Literal["muon", "nadam", "adamw"] = "muon"
+    learning_rate: float = Field(2e-2, gt=0)
     final_learning_rate: float = Field(0.0, ge=0)
     warmup_fraction: float = Field(0.02, ge=0, lt=1)
     clip_norm: float = Field(1.0, gt=0)

@@ -6,6 +6,7 @@ that was cut and resumed ends with the same weights as one that was not.
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,17 +87,17 @@ def train_network(
     std = jnp.where(std > 0, std, 1.0)
     train, validation = (TrainingData(d.inputs, (d.targets - mean) / std) for d in (train, validation))
     n_rows = train.inputs.shape[0]
-    optimizer = make_optimizer(config)
     path = workdir / CHECKPOINT
-    state, first, best_loss = _start(shape, optimizer, seed, path if resume else None, run_hash)
-    run_epoch, evaluate = _compiled(optimizer, std)
+    state, first, best_loss = _start(shape, make_optimizer(config), seed, path if resume else None, run_hash)
     started, saved, spent = time.monotonic(), time.monotonic(), 0
     for epoch in range(first, n_epochs(config)):
         size = batch_size(config, epoch, n_rows)
         batches = shuffled_batches(seed, epoch, n_rows, size)
         rates = learning_rates(config, epoch, batches.shape[0])
-        network, optimizer_state, loss = run_epoch(state.network, state.optimizer, train, batches, rates)
-        validation_loss, sigma = evaluate(network, validation)
+        network, optimizer_state, loss = _run_epoch(
+            state.network, state.optimizer, train, jnp.asarray(batches), jnp.asarray(rates), std, config
+        )
+        validation_loss, sigma = _evaluate(network, validation, std)
         if not (np.isfinite(loss) and np.isfinite(validation_loss)):
             raise FloatingPointError(
                 f"the loss is {float(loss)} in epoch {epoch + 1}: lower training.learning_rate or training.clip_norm"
@@ -151,32 +152,42 @@ def _copy(network: Network) -> Network:
     return copied
 
 
-def _compiled(optimizer: optax.GradientTransformation, std: Float[Array, " output"]) -> tuple[Any, Any]:
-    """The compiled epoch and the compiled evaluation on held-out rows."""
+def _loss(network: Network, inputs: Array, targets: Array, std: Array) -> Array:
+    """RMSE over all rows and outputs, in the units of the targets; ``targets`` are standardised."""
+    return jnp.sqrt(jnp.mean(((network(inputs) - targets) * std) ** 2))
 
-    def loss(network: Network, inputs: Array, targets: Array) -> Array:
-        return jnp.sqrt(jnp.mean(((network(inputs) - targets) * std) ** 2))
+
+@partial(jax.jit, static_argnames="config", donate_argnames=("network", "optimizer_state"))
+def _run_epoch(
+    network: Network,
+    optimizer_state: Any,
+    data: TrainingData,
+    batches: Int[Array, "step row"],
+    rates: Float[Array, " step"],
+    std: Float[Array, " output"],
+    config: OptimizerConfig,
+) -> tuple[Network, Any, Float[Array, ""]]:
+    """One step per batch, and the RMSE over all of them."""
+    optimizer = make_optimizer(config)
 
     def step(
-        carry: tuple[Network, Any], batch: tuple[Int[Array, " row"], Array], data: TrainingData
+        carry: tuple[Network, Any], batch: tuple[Int[Array, " row"], Float[Array, ""]]
     ) -> tuple[tuple[Network, Any], Array]:
         network, state = carry
         rows, rate = batch
-        value, gradient = jax.value_and_grad(loss)(network, data.inputs[rows], data.targets[rows])
+        value, gradient = jax.value_and_grad(_loss)(network, data.inputs[rows], data.targets[rows], std)
         updates, state = optimizer.update(gradient, state, network)
         network = optax.apply_updates(network, jax.tree.map(lambda u: -rate * u, updates))
         return (network, state), value
 
-    def epoch(
-        network: Network, state: Any, data: TrainingData, batches: Int[Array, "step row"], rates: Array
-    ) -> tuple[Network, Any, Array]:
-        (network, state), losses = jax.lax.scan(
-            lambda c, b: step(c, b, data), (network, state), (batches, rates)
-        )
-        return network, state, jnp.sqrt(jnp.mean(losses**2))
+    (network, optimizer_state), losses = jax.lax.scan(step, (network, optimizer_state), (batches, rates))
+    return network, optimizer_state, jnp.sqrt(jnp.mean(losses**2))
 
-    def evaluate(network: Network, data: TrainingData) -> tuple[Array, Array]:
-        error = (network(data.inputs) - data.targets) * std
-        return jnp.sqrt(jnp.mean(error**2)), jnp.std(error, axis=0)
 
-    return jax.jit(epoch, donate_argnums=(0, 1)), jax.jit(evaluate)
+@jax.jit
+def _evaluate(
+    network: Network, data: TrainingData, std: Float[Array, " output"]
+) -> tuple[Float[Array, ""], Float[Array, " output"]]:
+    """RMSE over all outputs and the standard deviation of the errors of each."""
+    error = (network(data.inputs) - data.targets) * std
+    return jnp.sqrt(jnp.mean(error**2)), jnp.std(error, axis=0)

@@ -64,7 +64,8 @@ def load_part(path: Path, ids: Sequence[str]) -> xr.DataTree | None:
         return None
     try:
         with xr.open_datatree(path, engine="h5netcdf") as stored:
-            tree = stored.load()
+            # without the encoding of the file: it would cut the longer texts of other parts to the length of these
+            tree = xr.map_over_datasets(lambda data: data.drop_encoding(), stored.load())
     except (OSError, ValueError, KeyError):
         return None
     return tree if galaxy_ids(tree) == tuple(ids) else None

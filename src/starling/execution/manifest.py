@@ -9,8 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from starling import __version__
-
 MANIFEST = "run.json"
 
 
@@ -57,8 +55,7 @@ def check_manifest(folder: Path, inputs: Mapping[str, Any]) -> bool:
 
 def write_manifest(folder: Path, inputs: Mapping[str, Any]) -> None:
     """Record what a run is made from."""
-    record = {"starling": __version__, "inputs": dict(inputs)}
-    write_text(folder / MANIFEST, json.dumps(record, indent=2) + "\n")
+    write_text(folder / MANIFEST, json.dumps({"inputs": dict(inputs)}, indent=2) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

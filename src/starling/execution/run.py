@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from starling import __version__
 from starling.execution.folder import discard, load_part, merge, part_path, prepare_folder, save_part
 from starling.execution.manifest import check_manifest, write_manifest
 
@@ -56,7 +57,7 @@ def run(
 
     Raises RunError where the folder holds another run, cannot be written to, or has no room.
     """
-    identity = {**inputs, "batch size": batch_size, "galaxies": len(ids)}
+    identity = {**inputs, "batch size": batch_size, "number of galaxies": len(ids), "starling": __version__}
     if fresh:
         discard(folder)
     known = check_manifest(folder, identity)

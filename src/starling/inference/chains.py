@@ -52,6 +52,11 @@ def _no_moments(dim: int) -> Moments:
     return Moments(jnp.zeros(()), jnp.zeros(dim), jnp.zeros((dim, dim)))
 
 
+def _typed(chains: Chains) -> Chains:
+    """Without weak types: chains from anywhere are the same input to compiled code, which then compiles once."""
+    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype), chains)
+
+
 def _dual_averaging(target: float) -> tuple[Any, Any, Any]:
     return dual_averaging_adaptation(target)
 
@@ -59,9 +64,8 @@ def _dual_averaging(target: float) -> tuple[Any, Any, Any]:
 def begin(states: HMCState, inverse_metric: Float[Array, "dim dim"], target: float) -> Chains:
     """Chains at their starts, with a first step size for a metric that is nearly right."""
     dim = inverse_metric.shape[0]
-    return Chains(
-        states, _dual_averaging(target)[0](jnp.asarray(0.5 / dim**0.25)), inverse_metric, _no_moments(dim)
-    )
+    step_size = _dual_averaging(target)[0](jnp.asarray(0.5 / dim**0.25))
+    return _typed(Chains(states, step_size, inverse_metric, _no_moments(dim)))
 
 
 def _merge(moments: Moments, positions: Float[Array, "chain dim"]) -> Moments:
@@ -88,7 +92,7 @@ def update_metric(chains: Chains, target: float) -> Chains:
     good = jnp.all(jnp.isfinite(jnp.linalg.cholesky(pooled)))
     metric = jnp.where(good, pooled, chains.inverse_metric)
     step = jnp.exp(chains.step_size.log_step_size_avg)
-    return Chains(chains.hmc, _dual_averaging(target)[0](step), metric, _no_moments(dim))
+    return _typed(Chains(chains.hmc, _dual_averaging(target)[0](step), metric, _no_moments(dim)))
 
 
 def leapfrogs(iteration: Int[Array, ""], mean_steps: Float[Array, ""]) -> Int[Array, ""]:
@@ -136,4 +140,5 @@ def advance(
         record = Transition(moved.position, moved.logdensity, rate, info.is_divergent, n_steps)
         return Chains(moved, step_size, state.inverse_metric, moments), record
 
-    return jax.lax.scan(one, chains, iterations)
+    last, record = jax.lax.scan(one, chains, iterations)
+    return _typed(last), record

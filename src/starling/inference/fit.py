@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +68,19 @@ class SamplerSettings:
             )
 
 
+class _Static(NamedTuple):
+    """The settings that compiled code depends on; the others (numbers of draws, batch size) never recompile."""
+
+    kernel: Kernel
+    n_chains: int
+    chunk: int
+    target: float
+    max_doublings: int
+    n_descents: int
+    descent_steps: int
+    error_floor: float
+
+
 class Progress(NamedTuple):
     """Where a fit is: ``fraction`` of all its transitions, and what it is doing."""
 
@@ -93,7 +106,7 @@ class Draws(NamedTuple):
     problems: tuple[str, ...]  # per galaxy what is wrong with its data, empty where nothing is
 
 
-@partial(jax.jit, static_argnames=("model", "settings"))
+@partial(jax.jit, static_argnames=("model", "static"))
 def _begin(
     key: Array,
     index: Array,
@@ -101,27 +114,27 @@ def _begin(
     forward_model: ForwardModel,
     *,
     model: Model,
-    settings: SamplerSettings,
+    static: _Static,
 ) -> tuple[Chains, Array]:
     def one(index: Array, observation: Observation) -> tuple[Chains, Array]:
-        density = flat_density(model, observation, forward_model, error_floor=settings.error_floor)
+        density = flat_density(model, observation, forward_model, error_floor=static.error_floor)
         start = starts(
             jax.random.fold_in(key, index),
             density,
             observation,
             forward_model,
-            total_error(observation, forward_model, settings.error_floor),
-            n_chains=settings.n_chains,
-            n_descents=settings.n_descents,
-            n_steps=settings.descent_steps,
+            total_error(observation, forward_model, static.error_floor),
+            n_chains=static.n_chains,
+            n_descents=static.n_descents,
+            n_steps=static.descent_steps,
         )
-        begun = chain_kernels.begin(start.states, start.inverse_metric, settings.target_accept)
+        begun = chain_kernels.begin(start.states, start.inverse_metric, static.target)
         return begun, start.n_modes
 
     return jax.vmap(one)(index, observations)
 
 
-@partial(jax.jit, static_argnames=("model", "settings"))
+@partial(jax.jit, static_argnames=("model", "static"))
 def _advance(
     key: Array,
     index: Array,
@@ -133,21 +146,21 @@ def _advance(
     adapt: Array,
     *,
     model: Model,
-    settings: SamplerSettings,
+    static: _Static,
 ) -> tuple[Chains, Transition]:
-    iterations = first + jnp.arange(settings.chunk)
+    iterations = first + jnp.arange(static.chunk)
 
     def one(index: Array, observation: Observation, chains: Chains) -> tuple[Chains, Transition]:
         return chain_kernels.advance(
             jax.random.fold_in(key, index),
-            flat_density(model, observation, forward_model, error_floor=settings.error_floor),
+            flat_density(model, observation, forward_model, error_floor=static.error_floor),
             chains,
             iterations,
             mean_steps,
             adapt,
-            kernel=settings.kernel,
-            target=settings.target_accept,
-            max_doublings=settings.max_doublings,
+            kernel=static.kernel,
+            target=static.target,
+            max_doublings=static.max_doublings,
         )
 
     return jax.vmap(one)(index, observations, chains)
@@ -158,20 +171,20 @@ def _update_metric(chains: Chains, target: float) -> Chains:
     return jax.vmap(lambda one: chain_kernels.update_metric(one, target))(chains)
 
 
-@partial(jax.jit, static_argnames=("model", "settings"))
+@partial(jax.jit, static_argnames=("model", "static"))
 def _sites(
     positions: Float[Array, "galaxy draw chain dim"],
     observations: Observation,
     forward_model: ForwardModel,
     *,
     model: Model,
-    settings: SamplerSettings,
+    static: _Static,
 ) -> tuple[Array, dict[str, Array]]:
     """theta and the model's further latent sites at every draw."""
     names = forward_model.space.names
 
     def one(observation: Observation, positions: Array) -> tuple[Array, dict[str, Array]]:
-        density = flat_density(model, observation, forward_model, error_floor=settings.error_floor)
+        density = flat_density(model, observation, forward_model, error_floor=static.error_floor)
 
         def at(position: Array) -> tuple[Array, dict[str, Array]]:
             sites = density.sites(position)
@@ -257,7 +270,19 @@ def _run(
     """One batch, yielding (transitions done, of all, stage, result) after every compiled call."""
     total = settings.n_warmup + settings.n_draws
     key_start, key_chain = jax.random.split(key)
-    static = {"model": model, "settings": settings}
+    static: dict[str, Any] = {
+        "model": model,
+        "static": _Static(
+            settings.kernel,
+            settings.n_chains,
+            settings.chunk,
+            settings.target_accept,
+            settings.max_doublings,
+            settings.n_descents,
+            settings.descent_steps,
+            settings.error_floor,
+        ),
+    }
     yield 0, total, "initialising", None
     chains, n_modes = _begin(key_start, index, observations, forward_model, **static)
     jax.block_until_ready(chains)

@@ -12,7 +12,7 @@ from starling.inference.observation import Observation
 
 
 def total_error(
-    observation: Observation, forward_model: ForwardModel, error_floor: float = 0.05
+    observation: Observation, forward_model: ForwardModel, error_floor: float | Array = 0.05
 ) -> Float[Array, " band"]:
     """Observed error, ``error_floor`` times the flux and the forward model's own error in quadrature, maggies.
 

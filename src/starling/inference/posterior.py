@@ -38,7 +38,7 @@ def _properties(forward_model: ForwardModel, theta: Array) -> dict[str, Array]:
 
 
 @jax.jit
-def _errors(forward_model: ForwardModel, observations: Observation, error_floor: float) -> Array:
+def _errors(forward_model: ForwardModel, observations: Observation, error_floor: Array) -> Array:
     return jax.vmap(lambda one: total_error(one, forward_model, error_floor))(observations)
 
 
@@ -124,7 +124,7 @@ def to_datatree(
     thinned = draws.theta[:, :, ::predictive_every]
     predicted = _in_pieces(_predict, forward_model, thinned)
     per_band, maggies = ("galaxy", "band"), {"units": "maggies"}
-    error = np.asarray(_errors(forward_model, observations, settings.error_floor))
+    error = np.asarray(_errors(forward_model, observations, jnp.asarray(settings.error_floor)))
     by_parameter = {"parameter": np.asarray(diagnostics.names), "galaxy": ids}
     groups = {
         "posterior": xr.Dataset(_by_name(columns, _sampled, described) | extra, sample | ratio),

@@ -12,6 +12,7 @@ def summary_table(tree: xr.DataTree) -> Table:
 
     Vector quantities get one column per entry (``logsfr_ratios_1_50``, ``sfh_1_50``). ``chi2`` is the smallest of the
     stored predictions, ``n_bands`` the number of detections it counts. Units as in the tree.
+    ``flag`` is "ok" where the fit passed: tables on disk read an empty text as missing.
     """
     table = Table({"id": np.asarray(tree["posterior"]["galaxy"]).astype(str)})
     for group in ("posterior", "derived"):
@@ -40,7 +41,7 @@ def summary_table(tree: xr.DataTree) -> Table:
     table["ess_bulk_min"] = found["ess_bulk"].min("parameter").values
     for name in ("divergences", "passed", "flag"):
         table[name] = found[name].values
-    table["flag"] = [str(sentence) for sentence in table["flag"]]
+    table["flag"] = [str(sentence) or "ok" for sentence in table["flag"]]
     return table
 
 

@@ -101,8 +101,7 @@ def _check_simulator(simulator: Simulator, plan: DrawPlan, folder: Path) -> None
     for name, new in (("rest_flux", flux), ("properties", properties)):
         old, new = stored[name][:n], np.asarray(new, np.float32)
         # rounding depends on how galaxies are batched; faint fluxes are known to a part of the typical one only
-        floor = np.nanmedian(np.abs(old), axis=0, keepdims=True) if old.shape == new.shape else 0.0
-        if old.shape != new.shape or not np.all(_close(old, new, floor)):
+        if old.shape != new.shape or not np.all(_close(old, new, np.nanmedian(np.abs(old), axis=0))):
             raise ValueError(
                 f"the simulator no longer gives the {name} that {folder} holds: its code has changed; "
                 "give another folder, or remove this one to simulate anew"

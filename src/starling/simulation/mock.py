@@ -74,7 +74,8 @@ def mock_catalogue(model: ForwardModel, config: MockConfig) -> Table:
         truth = {name: np.asarray(value) for name, value in model.space.unpack(theta).items()}
         truth |= {name: np.asarray(value) for name, value in properties.items() if jnp.ndim(value) == 1}
         kept += [
-            {"flux": flux[j], "error": error[j]} | {name: float(v[j]) for name, v in truth.items()} for j in bright
+            {"flux": flux[j], "error": error[j]} | {name: float(v[j]) for name, v in truth.items()}
+            for j in bright
         ]
         if len(kept) >= config.n:
             return _table(kept[: config.n], model.bands, noise_key)

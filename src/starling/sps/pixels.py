@@ -1,8 +1,9 @@
 """The wavelength pixels of the exact model, and their projection on filters at any redshift.
 
-Spectra are means of L_lambda over pixels that are uniform in ln(wavelength) within each of a few segments. Redshifting is
-then a shift by ln(1 + z), done by sharing each pixel's light between the two observed-frame pixels that it falls on: light
-is conserved, and fluxes are continuous and differentiable in z. Filters are integrated once, on the observed pixels.
+Spectra are means of L_lambda over pixels that are uniform in ln(wavelength) within each of a few segments. Redshifting
+is then a shift by ln(1 + z), done by sharing each pixel's light between the two observed-frame pixels that it falls on:
+light is conserved, and fluxes are continuous and differentiable in z. Filters are integrated once, on the observed
+pixels.
 """
 
 from collections.abc import Sequence
@@ -99,7 +100,7 @@ def rebin(wave_aa: np.ndarray, spectra: np.ndarray, pixels: PixelGrid) -> np.nda
 
 
 def deposit_lines(line_wave_aa: np.ndarray, lines: np.ndarray, pixels: PixelGrid) -> np.ndarray:
-    """Spectra [..., pixel] of narrow lines [..., line], each shared between the two nearest pixels; light is conserved."""
+    """Spectra [..., pixel] of narrow lines [..., line], each shared between the two nearest pixels: conserves light."""
     wave, widths = pixels.wave_aa, pixels.widths_aa
     left = np.clip(np.searchsorted(wave, line_wave_aa) - 1, 0, wave.size - 2)
     fraction = np.clip(np.log(line_wave_aa / wave[left]) / np.log(wave[left + 1] / wave[left]), 0.0, 1.0)

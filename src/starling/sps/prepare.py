@@ -17,7 +17,7 @@ _INFRARED_AA = (8e4, 1e7)
 
 
 class Stars(NamedTuple):
-    """SSPs: ``young`` are the nodes that stars inside birth clouds touch, ``old`` those of the others (one shared cell)."""
+    """SSPs: ``young`` are the nodes that stars inside birth clouds touch, ``old`` the others; they share one cell."""
 
     log_z: Float[Array, " z"]
     log_age: Float[Array, " age"]
@@ -38,7 +38,7 @@ class Nebular(NamedTuple):
 
 
 class DustEmission(NamedTuple):
-    """Templates of unit luminosity (flattened) on the reddest pixels, their luminosity per dust mass, share in 8-1000 um."""
+    """Templates of unit luminosity (flattened) on the reddest pixels, luminosity per dust mass, share in 8-1000 um."""
 
     qpah: Float[Array, " qpah"]
     umin: Float[Array, " umin"]

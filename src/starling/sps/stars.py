@@ -9,7 +9,9 @@ from starling.sps.grids import SSPGrid
 LYMAN_LIMIT_AA = 911.75
 _LSUN_CGS = 3.828e33
 _PLANCK_LIGHT_CGS_AA = 1.986445857e-8  # h c in erg * Angstrom
-_NODES, _WEIGHTS = (0.5 * (x + s) for x, s in zip(np.polynomial.legendre.leggauss(4), (1.0, 0.0), strict=True))
+_NODES, _WEIGHTS = (
+    0.5 * (x + s) for x, s in zip(np.polynomial.legendre.leggauss(4), (1.0, 0.0), strict=True)
+)
 
 
 def ionising_photon_rate(ssp: SSPGrid) -> np.ndarray:

@@ -1,0 +1,119 @@
+"""Every forward model through one set of checks: shapes, units, gradients, jit, vmap, precision, trace counts."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from starling.emulators.files import load_default
+from starling.forward import PROPERTIES, ForwardModel
+from starling.sps import exact_model
+from toy_tables import make_toy_tables
+
+BANDS = ("acs_wfc_f606w", "wfc3_ir_f160w", "spitzer_irac_ch2")
+MAKERS: dict[str, Callable[[], ForwardModel]] = {
+    "exact": lambda: exact_model(make_toy_tables(), BANDS),
+    "emulator": lambda: load_default().select(BANDS),
+}
+
+
+@pytest.fixture(scope="module", params=MAKERS, ids=str)
+def model(request: pytest.FixtureRequest) -> ForwardModel:
+    return MAKERS[request.param]()
+
+
+@pytest.fixture(scope="module")
+def theta(model: ForwardModel) -> jax.Array:
+    return model.space.sample(jax.random.key(4), (6,))
+
+
+@jax.jit
+def fluxes(model: ForwardModel, theta: jax.Array) -> jax.Array:
+    return jax.vmap(model)(theta)
+
+
+def test_is_a_forward_model_and_a_pytree(model: ForwardModel) -> None:
+    assert isinstance(model, ForwardModel)
+    assert model.bands == BANDS
+    assert model.wave_effective_aa.shape == (3,)
+    leaves, structure = jax.tree.flatten(model)
+    assert all(isinstance(leaf, jax.Array) for leaf in leaves)
+    again = jax.tree.unflatten(structure, leaves)
+    assert again.bands == model.bands
+    assert again.space == model.space
+
+
+def test_maggies_of_one_galaxy_and_of_many(model: ForwardModel, theta: jax.Array) -> None:
+    many = fluxes(model, theta)
+    assert many.shape == (6, 3)
+    assert np.all(np.isfinite(many))
+    one = jax.jit(lambda m, t: m(t))(model, theta[2])
+    assert np.allclose(one, many[2], rtol=1e-4)
+    # a galaxy of 1e10 Msun at z = 1 is between AB 17 and 33
+    middle = dict(zip(model.space.names, np.asarray(theta[0]), strict=True)) | {"logmass": 10.0, "zred": 1.0}
+    magnitude = -2.5 * np.log10(np.asarray(jax.jit(lambda m, t: m(t))(model, model.space.pack(middle)), float))
+    assert np.all((magnitude > 15) & (magnitude < 33))
+
+
+def test_mass_scales_flux(model: ForwardModel, theta: jax.Array) -> None:
+    heavier = theta.at[:, model.space.index("logmass")].add(1.0)
+    assert np.allclose(fluxes(model, heavier), 10.0 * fluxes(model, theta), rtol=1e-4)
+
+
+def test_gradient_against_finite_differences(model: ForwardModel) -> None:
+    with jax.enable_x64(True):
+        # off the nodes of tables and edges of pixels
+        point = jnp.asarray(
+            [10.3, -0.43, 0.2, -0.3, 0.1, 0.4, -0.2, 0.3, 0.6, -0.33, 1.1, -1.3, 1.2, -0.27, 1.2345, 1.7, 2.3, -1.6]
+        )
+        double = jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if leaf.dtype == jnp.float32 else leaf, model)
+        log_flux = jax.jit(lambda t: jnp.log(double(t)))
+        gradient = np.asarray(jax.jit(jax.jacrev(lambda t: jnp.log(double(t))))(point))
+        for i, name in enumerate(model.space.names):
+            step = np.zeros(point.size)
+            step[i] = 1e-5
+            slope = np.asarray((log_flux(point + step) - log_flux(point - step)) / 2e-5)
+            assert np.max(np.abs(gradient[:, i] - slope)) < 1e-3 * max(np.max(np.abs(slope)), 1e-3), name
+
+
+def test_properties(model: ForwardModel, theta: jax.Array) -> None:
+    properties = jax.jit(lambda m, t: jax.vmap(m.properties)(t))(model, theta)
+    assert set(properties) == set(PROPERTIES)
+    for name, values in properties.items():
+        assert values.shape[0] == 6
+        assert np.all(np.isfinite(values)), name
+    assert properties["sfh"].shape == (6, 7)
+    assert properties["sfh_edges_gyr"].shape == (6, 8)
+
+
+def test_error_is_finite_not_negative_and_follows_flux(model: ForwardModel) -> None:
+    flux = jnp.asarray([0.0, 1e-11, 1e-8])
+    error = np.asarray(model.flux_error(flux))
+    assert error.shape == (3,)
+    assert np.all(np.isfinite(error))
+    assert np.all(error >= 0)
+    assert error[2] < 0.2 * 1e-8
+
+
+def test_select(model: ForwardModel, theta: jax.Array) -> None:
+    part = model.select(BANDS[::-1][:2])
+    assert np.allclose(fluxes(part, theta), np.asarray(fluxes(model, theta))[:, [2, 1]], rtol=1e-4)
+    with pytest.raises(ValueError, match="sdss_z9"):
+        model.select(["sdss_z9"])
+
+
+def test_new_values_do_not_trace_again(model: ForwardModel, theta: jax.Array) -> None:
+    traces = 0
+
+    @jax.jit
+    def count(model: ForwardModel, theta: jax.Array) -> jax.Array:
+        nonlocal traces
+        traces += 1
+        return model(theta)
+
+    for row in theta:
+        count(model, row)
+    count(jax.tree.map(lambda leaf: leaf, model), theta[0])
+    assert traces == 1
