@@ -14,21 +14,27 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
-import tempfile  # noqa: E402
-import time  # noqa: E402
-import warnings  # noqa: E402
-from pathlib import Path  # noqa: E402
+import tempfile
+import time
+import warnings
+from pathlib import Path
 
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
+import jax
+import numpy as np
 
-from starling.parameters import prospector_alpha  # noqa: E402
-from starling.photometry import load_bands  # noqa: E402
-from starling.sfh import bin_edges_gyr  # noqa: E402
-from starling.sps import exact_model, load_tables  # noqa: E402
+from starling.parameters import prospector_alpha
+from starling.photometry import load_bands
+from starling.sfh import bin_edges_gyr
+from starling.sps import exact_model, load_tables
 
 BANDS = (
-    *("cfht_megacam_us_9301", "subaru_suprimecam_B", "subaru_suprimecam_V", "acs_wfc_f606w", "subaru_suprimecam_rp"),
+    *(
+        "cfht_megacam_us_9301",
+        "subaru_suprimecam_B",
+        "subaru_suprimecam_V",
+        "acs_wfc_f606w",
+        "subaru_suprimecam_rp",
+    ),
     *("subaru_suprimecam_ip", "acs_wfc_f814w", "subaru_suprimecam_zp", "vista_vircam_Y", "wfc3_ir_f125w"),
     *("vista_vircam_J", "wfc3_ir_f140w", "wfc3_ir_f160w", "vista_vircam_H", "vista_vircam_Ks", "jwst_f200w"),
     *("jwst_f277w", "jwst_f356w", "jwst_f444w", "spitzer_irac_ch1", "spitzer_irac_ch2", "spitzer_irac_ch3"),
@@ -37,7 +43,7 @@ BANDS = (
 ROUNDS, BATCH, THEIRS = 9, 512, 40
 
 
-def bagpipes_model(folder: Path):  # noqa: ANN201
+def bagpipes_model(folder: Path):
     """A Bagpipes model and the function that moves it to other parameters."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -47,11 +53,22 @@ def bagpipes_model(folder: Path):  # noqa: ANN201
         paths.append(str(folder / f"{band.name}.dat"))
         np.savetxt(paths[-1], np.column_stack([band.wave_aa, band.transmission]))
     edges = list(np.asarray(bin_edges_gyr(1.0)) * 1e3)
-    history = {"massformed": 10.5, "metallicity": 0.7, "bin_edges": edges} | {f"dsfr{i}": 0.1 for i in range(1, 7)}
+    history = {"massformed": 10.5, "metallicity": 0.7, "bin_edges": edges} | {
+        f"dsfr{i}": 0.1 for i in range(1, 7)
+    }
     components = {
         "redshift": 1.0,
         "continuity": history,
-        "dust": {"type": "Salim", "Av": 0.5, "delta": -0.2, "B": 2.0, "eta": 2.0, "qpah": 2.0, "umin": 1.5, "gamma": 0.02},
+        "dust": {
+            "type": "Salim",
+            "Av": 0.5,
+            "delta": -0.2,
+            "B": 2.0,
+            "eta": 2.0,
+            "qpah": 2.0,
+            "umin": 1.5,
+            "gamma": 0.02,
+        },
         "nebular": {"logU": -2.0},
     }
     model = bagpipes.model_galaxy(components, filt_list=paths, phot_units="mujy")

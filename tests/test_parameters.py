@@ -45,7 +45,9 @@ def test_maps_invert_each_other(fixed: dict[str, float]) -> None:
     back = jax.jit(jax.vmap(lambda x: SPACE.constrain(x, fixed)))(whitened)
     assert np.allclose(back, theta, rtol=1e-4, atol=2e-4)
     cube = jax.jit(jax.vmap(lambda t: SPACE.to_unit_cube(t, fixed)))(theta)
-    assert np.allclose(jax.jit(jax.vmap(lambda u: SPACE.from_unit_cube(u, fixed)))(cube), theta, rtol=1e-4, atol=2e-4)
+    assert np.allclose(
+        jax.jit(jax.vmap(lambda u: SPACE.from_unit_cube(u, fixed)))(cube), theta, rtol=1e-4, atol=2e-4
+    )
 
 
 def test_whitened_coordinates_are_standard_normal_under_the_prior() -> None:
@@ -110,7 +112,9 @@ def test_pack_and_errors() -> None:
     with pytest.raises(ValueError, match="appears twice"):
         ParameterSpace("twice", (Parameter("a", Uniform(0, 1)), Parameter("a", Uniform(0, 1))))
     with pytest.raises(ValueError, match="earlier in the space"):
-        ParameterSpace("order", (Parameter("logzsol", MassMetallicity()), Parameter("logmass", Uniform(6, 12))))
+        ParameterSpace(
+            "order", (Parameter("logzsol", MassMetallicity()), Parameter("logmass", Uniform(6, 12)))
+        )
 
 
 def test_json_round_trip_and_hash() -> None:

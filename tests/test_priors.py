@@ -43,7 +43,9 @@ def test_against_scipy() -> None:
     p = np.linspace(0.01, 0.99, 33)
     t2 = stats.t(2, scale=0.3)
     low, high = t2.cdf([-5, 5])
-    assert np.allclose(StudentT2(0.3, -5.0, 5.0).icdf(p), t2.ppf(low + p * (high - low)), rtol=2e-4, atol=1e-6)
+    assert np.allclose(
+        StudentT2(0.3, -5.0, 5.0).icdf(p), t2.ppf(low + p * (high - low)), rtol=2e-4, atol=1e-6
+    )
     normal = stats.truncnorm(-0.3, 3.7, loc=0.3, scale=1.0)
     assert np.allclose(TruncatedNormal(0.3, 1.0, 0.0, 4.0).icdf(p), normal.ppf(p), rtol=1e-4, atol=1e-5)
     x = np.linspace(0.05, 3.9, 20)

@@ -101,7 +101,9 @@ class ParameterSpace:
         missing = [name for name in self.names if name not in values]
         if missing:
             raise ValueError(f"space {self.name!r} also needs a value for {', '.join(missing)}")
-        return jnp.stack(jnp.broadcast_arrays(*(jnp.asarray(values[name], float) for name in self.names)), axis=-1)
+        return jnp.stack(
+            jnp.broadcast_arrays(*(jnp.asarray(values[name], float) for name in self.names)), axis=-1
+        )
 
     def unpack(self, theta: Float[Array, "*shape param"]) -> dict[str, Array]:
         """Named values of a ``theta``."""
@@ -121,11 +123,15 @@ class ParameterSpace:
         cube = self._map(free, values, dict(values), lambda prior, x: prior.cdf(x))
         return jnp.stack([cube[name] for name in free])
 
-    def constrain(self, x: Float[Array, " free"], fixed: Mapping[str, Any] | None = None) -> Float[Array, " param"]:
+    def constrain(
+        self, x: Float[Array, " free"], fixed: Mapping[str, Any] | None = None
+    ) -> Float[Array, " param"]:
         """Prior-whitened coordinates of the free parameters -> ``theta``; x ~ N(0, I) gives theta ~ prior."""
         return self._assemble(x, fixed or {}, lambda prior, z: prior.icdf(ndtr(z)))
 
-    def unconstrain(self, theta: Float[Array, " param"], fixed: Collection[str] = ()) -> Float[Array, " free"]:
+    def unconstrain(
+        self, theta: Float[Array, " param"], fixed: Collection[str] = ()
+    ) -> Float[Array, " free"]:
         """Inverse of ``constrain``; points on the edge of the support land about 5 sigma out, never at infinity."""
         u = self.to_unit_cube(theta, fixed)
         return ndtri(jnp.clip(u, 3e-7, 1.0 - 3e-7))
@@ -145,7 +151,9 @@ class ParameterSpace:
         self._check_names(priors)
         return replace(
             self,
-            parameters=tuple(replace(p, prior=priors[p.name]) if p.name in priors else p for p in self.parameters),
+            parameters=tuple(
+                replace(p, prior=priors[p.name]) if p.name in priors else p for p in self.parameters
+            ),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -277,7 +285,9 @@ def prospector_alpha(agn: bool = True, zred: tuple[float, float] = (0.5, 3.0)) -
                 "",
                 "optical depth of the diffuse dust at 5500 A",
             ),
-            Parameter("dust_index", Uniform(-1.2, 0.4), r"$n$", "", "power-law modifier of the Calzetti curve"),
+            Parameter(
+                "dust_index", Uniform(-1.2, 0.4), r"$n$", "", "power-law modifier of the Calzetti curve"
+            ),
             Parameter(
                 "dust1_fraction",
                 TruncatedNormal(1.0, 0.3, 0.0, 2.0),

@@ -1,9 +1,9 @@
 """One-dimensional priors with closed-form quantiles: the distributions that the SED models need.
 
-A prior is a frozen value with methods that take and return JAX arrays of any one shape and are
-differentiable: ``cdf(x)``, ``icdf(p)`` (the quantile function), ``log_prob(x)`` (normalised on ``[low, high]``, minus
-infinity outside) and ``to_dict()`` (JSON-able). Its fields are numbers, or arrays that broadcast against x. ``MassMetallicity`` is conditional: it becomes a prior once the values
-that it ``depends_on`` are given.
+A prior is a frozen value with methods that take and return JAX arrays of any one shape and are differentiable:
+``cdf(x)``, ``icdf(p)`` (the quantile function), ``log_prob(x)`` (normalised on ``[low, high]``, minus infinity outside)
+and ``to_dict()`` (JSON-able). Its fields are numbers, or arrays that broadcast against x. ``MassMetallicity`` is
+conditional: it becomes a prior once the values that it ``depends_on`` are given.
 """
 
 from collections.abc import Callable, Mapping
@@ -55,7 +55,7 @@ def _check_interval(prior: Any) -> None:
         )
 
 
-def _inside(x: ArrayLike, low: float, high: float, log_density: Array) -> Array:
+def _inside(x: ArrayLike, low: Any, high: Any, log_density: Array) -> Array:
     x = jnp.asarray(x)
     return jnp.where((x >= low) & (x <= high), log_density, -jnp.inf)
 
@@ -107,7 +107,9 @@ class TruncatedNormal:
     def _limits(self) -> tuple[Array, Array]:
         ends = (self.low - self.mean) / self.sigma, (self.high - self.mean) / self.sigma
         # constants stay out of the compiled program: an erf is a page of it
-        below, above = (ndtr(end) if isinstance(end, Array) else jnp.asarray(constant_ndtr(end)) for end in ends)
+        below, above = (
+            ndtr(end) if isinstance(end, Array) else jnp.asarray(constant_ndtr(end)) for end in ends
+        )
         return below, above
 
     def cdf(self, x: ArrayLike) -> Array:

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toy_tables import make_toy_tables
 
 from starling.emulators.files import load_default
 from starling.forward import PROPERTIES, ForwardModel
 from starling.sps import exact_model
-from toy_tables import make_toy_tables
 
 BANDS = ("acs_wfc_f606w", "wfc3_ir_f160w", "spitzer_irac_ch2")
 MAKERS: dict[str, Callable[[], ForwardModel]] = {
@@ -53,7 +53,9 @@ def test_maggies_of_one_galaxy_and_of_many(model: ForwardModel, theta: jax.Array
     assert np.allclose(one, many[2], rtol=1e-4)
     # a galaxy of 1e10 Msun at z = 1 is between AB 17 and 33
     middle = dict(zip(model.space.names, np.asarray(theta[0]), strict=True)) | {"logmass": 10.0, "zred": 1.0}
-    magnitude = -2.5 * np.log10(np.asarray(jax.jit(lambda m, t: m(t))(model, model.space.pack(middle)), float))
+    magnitude = -2.5 * np.log10(
+        np.asarray(jax.jit(lambda m, t: m(t))(model, model.space.pack(middle)), float)
+    )
     assert np.all((magnitude > 15) & (magnitude < 33))
 
 
@@ -66,9 +68,30 @@ def test_gradient_against_finite_differences(model: ForwardModel) -> None:
     with jax.enable_x64(True):
         # off the nodes of tables and edges of pixels
         point = jnp.asarray(
-            [10.3, -0.43, 0.2, -0.3, 0.1, 0.4, -0.2, 0.3, 0.6, -0.33, 1.1, -1.3, 1.2, -0.27, 1.2345, 1.7, 2.3, -1.6]
+            [
+                10.3,
+                -0.43,
+                0.2,
+                -0.3,
+                0.1,
+                0.4,
+                -0.2,
+                0.3,
+                0.6,
+                -0.33,
+                1.1,
+                -1.3,
+                1.2,
+                -0.27,
+                1.2345,
+                1.7,
+                2.3,
+                -1.6,
+            ]
         )
-        double = jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if leaf.dtype == jnp.float32 else leaf, model)
+        double = jax.tree.map(
+            lambda leaf: leaf.astype(jnp.float64) if leaf.dtype == jnp.float32 else leaf, model
+        )
         log_flux = jax.jit(lambda t: jnp.log(double(t)))
         gradient = np.asarray(jax.jit(jax.jacrev(lambda t: jnp.log(double(t))))(point))
         for i, name in enumerate(model.space.names):

@@ -74,7 +74,7 @@ def test_float32_and_float64_agree(linear_model):
             lambda leaf: jnp.asarray(np.asarray(leaf, float if leaf.dtype.kind == "f" else bool)),
             (observation, linear_model),
         )
-        double = jax.jit(jax.value_and_grad(flat_density(galaxy_model, *wide).log_density)(
+        double = jax.jit(jax.value_and_grad(flat_density(galaxy_model, *wide).log_density))(
             jnp.asarray(np.asarray(x, float))
         )
         assert double[0].dtype == jnp.float64

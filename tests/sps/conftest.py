@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_tables import make_toy_tables
 
 from starling.sps import Tables, load_tables
-from toy_tables import make_toy_tables
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ from starling.cli.train import SPS_HOME_OPTION
 
 def mock(
     config: Annotated[Path, typer.Argument(help="What to simulate (YAML), as configs/mock_quickstart.yaml.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Table to write; its suffix says the format.")] = Path(
-        "mock.ecsv"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Table to write; its suffix says the format.")
+    ] = Path("mock.ecsv"),
     sps_home: Annotated[Path | None, SPS_HOME_OPTION] = None,
 ) -> None:
     """Simulate galaxies with the exact model, add noise, and write their fluxes (microJy) beside the truth."""

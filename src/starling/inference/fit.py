@@ -22,9 +22,11 @@ from starling.inference.observation import Observation, check, take
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """How to sample; the defaults suit an emulator of the 18-parameter model (docs/inference tells what was measured).
+    """How to sample. The defaults were chosen by measuring on an emulator of the 18-parameter model.
 
-    ``kernel``: "hmc" (leapfrog steps jittered about ``mean_steps``) or "nuts" (trees of up to ``max_doublings``).
+    ``kernel``: "hmc" (leapfrog steps jittered about ``mean_steps``) or "nuts" (trees of up to ``max_doublings``). One
+    direction of these posteriors is far stiffer than the others and turns from place to place, so steps are short and
+    trajectories long.
     ``n_warmup`` and ``n_draws`` are transitions per chain; both run in pieces of ``chunk``, after each of which the
     progress is reported. ``n_descents`` prior draws are each descended for ``descent_steps`` to find the modes.
     ``batch_size`` galaxies run at once. ``error_floor`` is a fraction of the flux.
@@ -32,11 +34,11 @@ class SamplerSettings:
 
     kernel: Kernel = "hmc"
     n_chains: int = 4
-    n_warmup: int = 200
+    n_warmup: int = 300
     n_draws: int = 500
     chunk: int = 50
-    mean_steps: float = 12.0
-    target_accept: float = 0.8
+    mean_steps: float = 80.0
+    target_accept: float = 0.9
     max_doublings: int = 6
     n_descents: int = 8
     descent_steps: int = 30
@@ -242,10 +244,10 @@ def fit(
     )
 
 
-def _metric_updates(settings: SamplerSettings) -> tuple[int, ...]:
-    """Transitions before which the metric is estimated anew: about a quarter and half of the warm-up."""
+def _metric_updates(settings: SamplerSettings) -> set[int]:
+    """Transitions before which the metric is estimated anew: a sixth, a third and two thirds of the warm-up."""
     pieces = settings.n_warmup // settings.chunk
-    return pieces // 4 * settings.chunk, pieces // 2 * settings.chunk
+    return {pieces * sixths // 6 * settings.chunk for sixths in (1, 2, 4)}
 
 
 class _Batch(NamedTuple):

@@ -18,8 +18,8 @@ _METALLICITIES = np.array([0.005, 0.02, 0.2, 0.4, 1.0, 2.5, 5.0])  # of Z = 0.02
 _UMIN = np.array(
     [0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7, 8, 12, 15, 20, 25]
 )
-# The Milky Way dust models (MW3.1) that FSPS uses too. The files also hold LMC and SMC dust (qpah 0.10, 0.75, 1.49, 2.37),
-# which emits 5 to 8 times less per mass: interpolating through it makes spectra jump at those qpah.
+# The Milky Way dust models (MW3.1) that FSPS uses too. The files also hold LMC and SMC dust (qpah 0.10, 0.75, 1.49,
+# 2.37), which emits 5 to 8 times less per mass: interpolating through it makes spectra jump at those qpah.
 _QPAH = (0.47, 1.12, 1.77, 2.50, 3.19, 3.90, 4.58)
 
 
