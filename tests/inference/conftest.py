@@ -84,7 +84,14 @@ def linear_data(linear_model):
 def quick():
     """Settings of a short run without error floor; batches of two, so the last one of five galaxies is padded."""
     return SamplerSettings(
-        n_warmup=100, n_draws=250, mean_steps=5, n_descents=3, descent_steps=8, batch_size=2, error_floor=0.0
+        n_warmup=100,
+        n_draws=250,
+        mean_steps=5,
+        target_accept=0.8,
+        n_descents=3,
+        descent_steps=8,
+        batch_size=2,
+        error_floor=0.0,
     )
 
 

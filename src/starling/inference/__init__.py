@@ -1,10 +1,11 @@
 """From photometry to posteriors: the likelihood as a NumPyro model, samplers over many galaxies, DataTrees."""
 
 from starling.inference.diagnostics import Diagnostics, Thresholds, diagnose
-from starling.inference.fit import Draws, Progress, SamplerSettings, fit
+from starling.inference.fit import Draws, Progress, fit
 from starling.inference.likelihood import galaxy_model, log_likelihood, total_error
 from starling.inference.observation import Observation, observe, stack, take
 from starling.inference.posterior import open_posterior, save, to_datatree
+from starling.inference.settings import SamplerSettings
 from starling.inference.summary import summary_table
 
 __all__ = [

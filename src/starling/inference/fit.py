@@ -1,7 +1,6 @@
 """Posterior draws for many galaxies: batches of them through compiled initialisation, warm-up and sampling."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,56 +17,7 @@ from starling.inference.density import Model, flat_density
 from starling.inference.initialise import starts
 from starling.inference.likelihood import galaxy_model, total_error
 from starling.inference.observation import Observation, check, take
-
-
-@dataclass(frozen=True)
-class SamplerSettings:
-    """How to sample. The defaults were chosen by measuring on an emulator of the 18-parameter model.
-
-    ``kernel``: "hmc" (leapfrog steps jittered about ``mean_steps``) or "nuts" (trees of up to ``max_doublings``). One
-    direction of these posteriors is far stiffer than the others and turns from place to place, so steps are short and
-    trajectories long.
-    ``n_warmup`` and ``n_draws`` are transitions per chain; both run in pieces of ``chunk``, after each of which the
-    progress is reported. ``n_descents`` prior draws are each descended for ``descent_steps`` to find the modes.
-    ``batch_size`` galaxies run at once. ``error_floor`` is a fraction of the flux.
-    """
-
-    kernel: Kernel = "hmc"
-    n_chains: int = 4
-    n_warmup: int = 300
-    n_draws: int = 500
-    chunk: int = 50
-    mean_steps: float = 80.0
-    target_accept: float = 0.9
-    max_doublings: int = 6
-    n_descents: int = 8
-    descent_steps: int = 30
-    batch_size: int = 64
-    error_floor: float = 0.05
-
-    def __post_init__(self) -> None:
-        if self.kernel not in ("nuts", "hmc"):
-            raise ValueError(f"kernel must be 'nuts' or 'hmc', got {self.kernel!r}")
-        for name in (
-            "n_chains",
-            "n_draws",
-            "chunk",
-            "max_doublings",
-            "n_descents",
-            "descent_steps",
-            "batch_size",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("n_warmup", "n_draws"):
-            if getattr(self, name) % self.chunk:
-                raise ValueError(f"{name} ({getattr(self, name)}) must be a multiple of chunk ({self.chunk})")
-        if not 0.0 < self.target_accept < 1.0:
-            raise ValueError(f"target_accept must lie between 0 and 1, got {self.target_accept}")
-        if self.error_floor < 0.0:
-            raise ValueError(
-                f"error_floor is a fraction of the flux and cannot be negative, got {self.error_floor}"
-            )
+from starling.inference.settings import SamplerSettings
 
 
 class _Static(NamedTuple):

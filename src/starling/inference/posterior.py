@@ -18,9 +18,10 @@ from jax import Array
 
 from starling.forward import PROPERTIES, ForwardModel
 from starling.inference.diagnostics import Diagnostics
-from starling.inference.fit import Draws, SamplerSettings
+from starling.inference.fit import Draws
 from starling.inference.likelihood import total_error
 from starling.inference.observation import Observation
+from starling.inference.settings import SamplerSettings
 
 _SAMPLE = ("chain", "draw", "galaxy")
 _RATIO = re.compile(r"logsfr_ratios_(\d+)$")
