@@ -22,7 +22,7 @@ from pydantic import (
 from starling.catalogues.errors import CatalogueError, nearest
 from starling.catalogues.explain import explain
 from starling.catalogues.units import Unit, parse_unit
-from starling.inference.fit import SamplerSettings
+from starling.inference.settings import SamplerSettings
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 

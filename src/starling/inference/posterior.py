@@ -92,7 +92,7 @@ def to_datatree(
 
     ``galaxy`` are the objects' ids; ``truth`` gives the true values per parameter where they are known;
     ``posterior_predictive`` keeps every ``predictive_every``-th draw; ``attrs`` (JSON-able) join those of the root.
-    Groups and variables: docs/posterior. Raises ValueError when ids are not one per galaxy or not unique.
+    ``docs/posterior.md`` lists groups and variables. Raises ValueError when ids are not one per galaxy or not unique.
     """
     ids = np.asarray([str(one) for one in galaxy])
     n_galaxies, n_chains, n_draws, _ = draws.theta.shape
