@@ -1,10 +1,10 @@
 """The exact model against Bagpipes' own on the same tables.
 
 Bagpipes averages the SSPs over bins of 0.1 dex in age; the comparison does the same, with doubled nodes in the SSP
-table. It samples spectra at points (R = 1000 here; its default, R = 100, is off by up to 2% in these bands). What is
-left comes from that sampling, from its value of the solar luminosity (0.05%) and, in the infrared, from its 1 A cells
-below 1200 A in the energy budget. Its cosmology is H0 = 70, Om = 0.3: fluxes are compared at the same distance. Bands
-are redward of Lyman alpha, since its IGM is that of Inoue et al. (2014).
+table. It samples spectra at points (R = 1000 here; its default is R = 100). What is left is 0.1% of the stars' light, half
+of it Bagpipes' value of the solar luminosity, and up to 0.5% of the dust's emission: its Calzetti curve is another one
+below 1200 A, so that dust absorbs another amount. Its cosmology is H0 = 70, Om = 0.3: fluxes are compared at the same
+distance. Bands are redward of Lyman alpha, since its IGM is that of Inoue et al. (2014).
 """
 
 import importlib.util
@@ -92,7 +92,7 @@ def binned(ssp: SSPGrid, edges_gyr: np.ndarray) -> SSPGrid:
     ("history", "dust", "nebular"),
     [("burst", 0.0, False), ("constant", 0.0, False), ("constant", 1.0, False), ("constant", 1.0, True)],
 )
-def test_photometry_agrees_to_one_per_cent(
+def test_photometry_agrees(
     bagpipes: Any, curves: list[str], tables: Tables, zred: float, history: str, dust: float, nebular: bool
 ) -> None:
     edges = bagpipes.config.age_bins / 1e9
@@ -136,4 +136,4 @@ def test_photometry_agrees_to_one_per_cent(
     )
     redward = blue_ends / (1 + zred) > 1216.0
     assert np.count_nonzero(redward) >= len(BANDS) - 1
-    assert np.max(np.abs(ours / theirs - 1)[redward]) < 0.01
+    assert np.max(np.abs(ours / theirs - 1)[redward]) < 0.006

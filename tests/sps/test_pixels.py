@@ -82,15 +82,16 @@ def test_projection_is_continuous_in_redshift_and_its_gradient_is_the_slope() ->
     binned = jnp.asarray(rebin(wave, lumpy_spectrum(wave), pixels), jnp.float32)
     projection = make_projection(load_bands(BANDS), pixels, 3.0)
     flux = jax.jit(lambda z: jnp.log(project(binned, z, projection, pixels)))
+    # between pixel edges flux is linear in the shift: in narrow bands the gradient is up to a fifth off
     # across the boundary of a 0.001 pixel, where the whole shift jumps by one
     step = pixels.steps[3]
     boundary = np.expm1(700 * step)
     below, above = flux(jnp.asarray(boundary - 1e-5)), flux(jnp.asarray(boundary + 1e-5))
     assert np.max(np.abs(np.asarray(above - below))) < 3e-4
     z = jnp.asarray(1.234)
-    slope = (flux(z + 5e-3) - flux(z - 5e-3)) / 1e-2
+    slope = (flux(z + 2e-3) - flux(z - 2e-3)) / 4e-3
     gradient = jax.jacfwd(flux)(z)
-    assert np.max(np.abs(np.asarray(slope - gradient))) < 0.25 * np.max(np.abs(np.asarray(slope))) + 0.1
+    assert np.max(np.abs(np.asarray(slope - gradient))) < 0.25 * np.max(np.abs(np.asarray(slope)))
 
 
 def test_shift_beyond_the_redshift_range_stays_finite() -> None:

@@ -72,7 +72,9 @@ def _ess(draws: np.ndarray) -> np.ndarray:
     n = draws.shape[0] * draws.shape[1]
     with np.errstate(divide="ignore", invalid="ignore"):
         ess = effective_sample_size(draws)
-    return np.where(ess > 0, np.minimum(ess, n * np.log10(n)), n * np.log10(n))
+    # no autocorrelation could be estimated: nothing is known of the series, so it counts as no draw at all
+    ess = np.where(np.isnan(ess), 0.0, ess)
+    return np.where(ess >= 0, np.minimum(ess, n * np.log10(n)), n * np.log10(n))
 
 
 def diagnose(draws: Draws, thresholds: Thresholds | None = None) -> Diagnostics:
