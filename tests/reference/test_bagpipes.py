@@ -1,9 +1,10 @@
 """The exact model against Bagpipes' own on the same tables.
 
 Bagpipes averages the SSPs over bins of 0.1 dex in age; the comparison does the same, with doubled nodes in the SSP
-table. It samples spectra at points (R = 1000 here; its default is R = 100). What is left is 0.1% of the stars' light, half
-of it Bagpipes' value of the solar luminosity, and up to 0.5% of the dust's emission: its Calzetti curve is another one
-below 1200 A, so that dust absorbs another amount. Its cosmology is H0 = 70, Om = 0.3: fluxes are compared at the same
+table. It samples spectra at points (R = 1000 here; its default is R = 100). What is left is 0.1% of the stars' light,
+half of it Bagpipes' value of the solar luminosity, and up to 0.5% of the dust's emission: its Calzetti curve is another
+one below 1200 A, so that dust absorbs another amount. Its cosmology is H0 = 70, Om = 0.3: fluxes are compared at
+the same
 distance. Bands are redward of Lyman alpha, since its IGM is that of Inoue et al. (2014).
 """
 
