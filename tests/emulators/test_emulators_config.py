@@ -11,8 +11,16 @@ VALID = """
 name: x
 bands: [sdss_g0, sdss_r0]
 sets: {n_train: 100}
+network: {kind: direct}
 training: {stages: [{epochs: 1, batch_size: 10}]}
 """
+
+
+NO_TORUS = "{kind: mixture, stars: {}, lines: {}, dust: {}}"
+
+
+def with_features(features: str) -> str:
+    return VALID.replace("{kind: direct}", f"{{kind: direct, features: {features}}}")
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -36,9 +44,15 @@ def test_a_valid_configuration(tmp_path: Path) -> None:
         (VALID.replace("{epochs: 1", "{epochs: 0"), r"training\.stages\.0\.epochs"),
         (VALID.replace("sdss_r0", "sdss_g0"), "named twice: sdss_g0"),
         (VALID + "space: {zred: [3.0, 0.5]}\n", "two ascending redshifts"),
-        (VALID + "features: {transforms: {dust2: [sine]}}\n", "no transform 'sine'"),
-        (VALID + "features: {transforms: {dust3: [log]}}\n", "dust3"),
-        (VALID + "features: {transforms: {logmass: [log1p]}}\n", "linear in mass"),
+        (with_features("{transforms: {dust2: [sine]}}"), "no transform 'sine'"),
+        (with_features("{transforms: {dust3: [log]}}"), "dust3"),
+        (with_features("{transforms: {logmass: [log1p]}}"), "linear in mass"),
+        (with_features("{products: [[dust2, dust3]]}"), "dust3"),
+        (VALID.replace("kind: direct", "kind: tree"), "network: .*'direct', 'mixture'"),
+        (
+            VALID.replace("{kind: direct}", "{kind: mixture, stars: {}, lines: {}, dust: {}}"),
+            "network.torus belongs to",
+        ),
         ("name: [", "is not YAML"),
         ("just text", "file: "),
     ],

@@ -1,17 +1,27 @@
 """The emulator as a forward model: accurate, linear in mass, differentiable, sliceable."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from starling.components import SPECTRAL_PROPERTIES
 from starling.cosmology import luminosity_distance_mpc
 from starling.emulators import PhotometryEmulator, load_emulator, read_header
-from starling.emulators.photometry import SPECTRAL_PROPERTIES
+from starling.emulators.pipeline import simulate_sets, train_emulator
 from starling.forward import PROPERTIES, ForwardModel
-from tests.emulators.conftest import BANDS, SPACE, toy_simulator
+from tests.emulators.conftest import (
+    BANDS,
+    DESCRIPTION,
+    NETWORKS,
+    SPACE,
+    jax_simulator,
+    make_config,
+    toy_totals,
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +48,7 @@ def test_errors_on_new_draws_are_small_and_as_the_header_says(
     emulator: PhotometryEmulator, toy_file: Path
 ) -> None:
     theta = SPACE.sample(jax.random.key(5), (2000,))
-    exact, _ = toy_simulator(theta)
+    exact = toy_totals(theta)["rest_flux"]
     error = -2.5 * jnp.log10(jax.jit(jax.vmap(emulator.rest_flux))(theta) / exact)
     measured = np.std(np.asarray(error), axis=0)
     assert np.all(measured < 0.05)
@@ -65,7 +75,7 @@ def test_selected_bands_equal_those_of_the_whole(emulator: PhotometryEmulator, t
     order = (BANDS[3], BANDS[0])
     part = emulator.select(order)
     assert part.bands == order
-    assert part.network.head.bias[...].shape == (2,)
+    assert part.core.n_bands == 2
     whole = fluxes(emulator, thetas)[:, jnp.array([3, 0])]
     np.testing.assert_allclose(fluxes(part, thetas), whole, rtol=1e-5)
     np.testing.assert_array_equal(part.flux_error(whole[0]), emulator.select(order).flux_error(whole[0]))
@@ -112,7 +122,7 @@ def test_flux_error_is_a_constant_error_in_magnitudes_of_bright_sources(emulator
 def test_properties_are_complete_and_emulated(emulator: PhotometryEmulator, thetas: jax.Array) -> None:
     properties = jax.jit(jax.vmap(emulator.properties))(thetas)
     assert set(properties) == set(PROPERTIES)
-    _, exact = toy_simulator(thetas)
+    exact = toy_totals(thetas)["properties"]
     logmass = thetas[:, SPACE.index("logmass")]
     expected = dict(zip(SPECTRAL_PROPERTIES, exact.T, strict=True))
     for name, value in {
@@ -136,3 +146,34 @@ def test_one_compilation_serves_equal_shapes(emulator: PhotometryEmulator, theta
     counted(emulator, thetas)
     counted(jax.tree.map(lambda leaf: 1.01 * leaf, emulator), thetas)
     assert traces == 1
+
+
+def test_the_mixture_takes_histories_and_agn_exactly(toy_sets: dict[str, Any], tmp_path: Path) -> None:
+    """Whatever the networks have learned, flux is linear in the masses of the bins and in the AGN fraction."""
+    config = make_config(training={"stages": [{"epochs": 1, "batch_size": 512}]})
+    emulator = train_emulator(config, toy_sets, DESCRIPTION, workdir=tmp_path, out=tmp_path / "a.safetensors")
+    theta = SPACE.sample(jax.random.key(3), (1,))[0]
+    fagn = SPACE.index("log_fagn")
+
+    @jax.jit
+    def flux(log_fagn: float) -> jax.Array:
+        return emulator.rest_flux(theta.at[fagn].set(log_fagn))
+
+    none, one, two = flux(-9.0), flux(-1.0), flux(-1.0 + np.log10(2.0))
+    np.testing.assert_allclose(two - none, 2.0 * (one - none), rtol=1e-3)
+
+
+def test_a_simulator_without_components_trains_a_direct_emulator_only(tmp_path: Path) -> None:
+    sets = {"n_train": 512, "n_validation": 256, "n_test": 256, "chunk": 256}
+    stages = {"stages": [{"epochs": 1, "batch_size": 128}]}
+    config = make_config(network=NETWORKS["direct"], sets=sets, training=stages)
+    simulated = simulate_sets(config, jax_simulator(toy_totals), DESCRIPTION, tmp_path / "sets")
+    train_emulator(config, simulated, DESCRIPTION, workdir=tmp_path, out=tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=r"needs the components.*kind: direct"):
+        train_emulator(
+            make_config(sets=sets, training=stages),
+            simulated,
+            DESCRIPTION,
+            workdir=tmp_path / "b",
+            out=tmp_path / "b.safetensors",
+        )

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from starling.emulators.config import OptimizerConfig
+from starling.emulators.direct import DirectRows, direct_task
 from starling.emulators.networks import Architecture, Network, weights_of
 from starling.emulators.schedule import batch_size, learning_rates, n_epochs, shuffled_batches
-from starling.emulators.training import CHECKPOINT, EpochReport, TrainingData, train_network
+from starling.emulators.training import CHECKPOINT, EpochReport, train_model
 from starling.simulation import StoppedError
 
 STAGES = [{"epochs": 3, "batch_size": 64}, {"epochs": 3, "batch_size": 128}]
@@ -18,10 +19,10 @@ DEFAULTS = {"optimizer": "nadam", "learning_rate": 1e-2, "stages": STAGES}
 SHAPE = Architecture(3, 2, width=16, depth=2)
 
 
-def data(seed: int, n: int = 512) -> TrainingData:
+def data(seed: int, n: int = 512) -> DirectRows:
     x = np.random.default_rng(seed).normal(size=(n, 3)).astype(np.float32)
     y = np.stack([5.0 + 3.0 * np.sin(x[:, 0]) * x[:, 1], np.exp(-(x[:, 2] ** 2))], axis=1)
-    return TrainingData(jnp.asarray(x), jnp.asarray(y, jnp.float32))
+    return DirectRows(jnp.asarray(x), jnp.asarray(y, jnp.float32))
 
 
 def run(
@@ -29,15 +30,17 @@ def run(
     epochs: list[EpochReport] | None = None,
     *,
     shape: Architecture = SHAPE,
-    train: TrainingData | None = None,
+    train: DirectRows | None = None,
     run_hash: str = "one",
     settings: dict[str, Any] | None = None,
     **options: Any,
 ) -> Network:
     """Six epochs, or as many as ``should_stop`` lets it do."""
-    return train_network(
-        shape,
-        train or data(0),
+    rows = train or data(0)
+    task = direct_task(shape, rows)
+    network: Network = train_model(
+        task,
+        rows,
         data(1, 128),
         OptimizerConfig.model_validate(
             {"optimizer": "nadam", "learning_rate": 1e-2, "stages": STAGES} | (settings or {})
@@ -49,6 +52,7 @@ def run(
         report=(epochs if epochs is not None else []).append,
         **options,
     )
+    return task.finish(network)
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "nadam"])
@@ -134,8 +138,10 @@ def test_the_schedule_warms_up_and_ends_at_its_final_rate() -> None:
 
 
 def test_batches_hold_every_row_once_and_change_with_the_epoch() -> None:
-    first, again, second = (shuffled_batches(1, epoch, 100, 25) for epoch in (0, 0, 1))
+    (first, partners), (again, _), (second, _) = (shuffled_batches(1, epoch, 100, 25) for epoch in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
-    assert sorted(first.ravel()) == list(range(100))
+    for rows in (first, partners):
+        assert sorted(rows.ravel()) == list(range(100))
+    assert not np.array_equal(first, partners)
     assert not np.array_equal(first, second)
-    assert shuffled_batches(1, 0, 100, 30).shape == (3, 30)
+    assert [rows.shape for rows in shuffled_batches(1, 0, 100, 30)] == [(3, 30)] * 2

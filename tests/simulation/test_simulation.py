@@ -16,8 +16,8 @@ from starling.simulation.store import chunk_path, write_atomically
 SPACE = prospector_alpha(agn=False)
 
 
-def simulator(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return theta[:, :3] ** 2, theta[:, 3:5]
+def simulator(theta: np.ndarray) -> dict[str, np.ndarray]:
+    return {"rest_flux": theta[:, :3] ** 2, "properties": theta[:, 3:5]}
 
 
 def make(folder: Path, n: int = 200, seed: int = 1, **options: Any) -> int:
@@ -69,8 +69,8 @@ def test_the_set_holds_what_the_simulator_says(tmp_path: Path) -> None:
     assert make(tmp_path / "set", progress=seen.append) == 0
     result = read_set(tmp_path / "set", 4)
     assert result.theta.shape == (200, len(SPACE))
-    np.testing.assert_array_equal(result.rest_flux, simulator(result.theta)[0])
-    np.testing.assert_array_equal(result.properties, simulator(result.theta)[1])
+    for name, expected in simulator(result.theta).items():
+        np.testing.assert_array_equal(result.outputs[name], expected)
     assert [p.done for p in seen] == [64, 128, 192, 200]
     assert "200/200 rows" in str(seen[-1])
 
@@ -95,10 +95,10 @@ def test_a_damaged_chunk_is_made_again(tmp_path: Path) -> None:
 
 
 def test_failed_rows_are_counted_and_left_out(tmp_path: Path) -> None:
-    def flaky(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        flux, properties = (array.copy() for array in simulator(theta))
-        flux[3, 1], properties[5, 0] = np.nan, np.inf
-        return flux, properties
+    def flaky(theta: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = {name: array.copy() for name, array in simulator(theta).items()}
+        outputs["rest_flux"][3, 1], outputs["properties"][5, 0] = np.nan, np.inf
+        return outputs
 
     seen: list[Progress] = []
     failed = simulate_set(
@@ -109,7 +109,7 @@ def test_failed_rows_are_counted_and_left_out(tmp_path: Path) -> None:
     result = read_set(tmp_path / "set", 2)
     assert result.n_failed == 4
     assert result.theta.shape[0] == 124
-    assert np.all(np.isfinite(result.rest_flux))
+    assert np.all(np.isfinite(result.outputs["rest_flux"]))
 
 
 def test_another_configuration_is_refused(tmp_path: Path) -> None:
@@ -125,8 +125,8 @@ def test_another_configuration_is_refused(tmp_path: Path) -> None:
 def test_a_changed_simulator_is_noticed(tmp_path: Path) -> None:
     make(tmp_path)
 
-    def changed(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return 1.01 * theta[:, :3] ** 2, theta[:, 3:5]
+    def changed(theta: np.ndarray) -> dict[str, np.ndarray]:
+        return simulator(theta) | {"rest_flux": 1.01 * theta[:, :3] ** 2}
 
     with pytest.raises(ValueError, match="no longer gives the rest_flux"):
         simulate_set(changed, DrawPlan(SPACE, 200, 1, chunk=64), tmp_path, description={"bands": ["a"]})
@@ -151,7 +151,7 @@ def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
 def test_an_error_of_the_simulator_ends_the_call_and_keeps_what_is_done(tmp_path: Path) -> None:
     calls = 0
 
-    def broken(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def broken(theta: np.ndarray) -> dict[str, np.ndarray]:
         nonlocal calls
         calls += 1
         if calls == 3:
@@ -167,7 +167,10 @@ def test_an_error_of_the_simulator_ends_the_call_and_keeps_what_is_done(tmp_path
 def test_wrong_shapes_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="for 64 galaxies"):
         simulate_set(
-            lambda theta: (theta[:5], theta), DrawPlan(SPACE, 10, 1, chunk=64), tmp_path, description={}
+            lambda theta: {"rest_flux": theta[:5], "properties": theta},
+            DrawPlan(SPACE, 10, 1, chunk=64),
+            tmp_path,
+            description={},
         )
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from starling.components import RATIOS, SPECTRAL_PROPERTIES, mixture_of, spectral_properties, terms
 from starling.cosmology import flux_scale
 from starling.forward import PROPERTIES
 from starling.parameters import prospector_alpha
@@ -57,6 +58,32 @@ def test_flux_is_linear_in_mass_and_falls_with_distance(model: ExactModel) -> No
     )
 
 
+def test_components_add_up_to_the_flux(model: ExactModel, real_model: ExactModel) -> None:
+    """The sum of ``starling.components`` is the model: fluxes, rest-frame colours, masses and infrared light."""
+
+    def totals(model: ExactModel, theta: jax.Array) -> tuple[jax.Array, jax.Array]:
+        parts, mixture = model.components(theta), mixture_of(model.space, theta)
+        zred = model.space.unpack(theta)["zred"]
+        flux = jnp.sum(terms(parts, mixture, parts.lines @ model.line_light(zred)), axis=0)
+        return flux[: len(model.bands)], spectral_properties(parts, mixture, flux[len(model.bands) :])
+
+    for each in (model, real_model):
+        for theta in points(each):
+            flux, properties = jax.jit(totals)(each, theta)
+            exact = jax.jit(lambda m, t: (m.rest_flux(t), m.spectral_properties(t)))(each, theta)
+            assert np.allclose(flux, exact[0], rtol=1e-5)
+            assert np.allclose(properties, [exact[1][name] for name in SPECTRAL_PROPERTIES], atol=1e-5)
+
+
+def test_components_do_not_depend_on_what_mixes_them(model: ExactModel) -> None:
+    theta = points(model)[2]
+    mixed = [i for i, name in enumerate(model.space.names) if name in (*RATIOS, "log_fagn", "logmass")]
+    other = theta.at[jnp.array(mixed)].set(points(model)[3][jnp.array(mixed)])
+    components = jax.jit(lambda m, t: m.components(t))
+    for one, two in zip(components(model, theta), components(model, other), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 def test_energy_balance(model: ExactModel, real_model: ExactModel) -> None:
     """What dust absorbs it emits, to 0.1%; absorbed is what attenuation took from stars and nebulae."""
     for each in (model, real_model):
@@ -66,8 +93,10 @@ def test_energy_balance(model: ExactModel, real_model: ExactModel) -> None:
             clear = spectrum_of(each, theta.at[each.space.index("dust2")].set(0.0))
             emitted = float(np.asarray(dusty.dust, float) @ widths)
             assert emitted == pytest.approx(float(dusty.absorbed), rel=1e-3)
-            before = sum(np.asarray(part, float) @ widths for part in (clear.young, clear.nebular, clear.old))
-            after = sum(np.asarray(part, float) @ widths for part in (dusty.young, dusty.nebular, dusty.old))
+            before, after = (
+                np.asarray(each.young + each.nebular + each.line_spectrum + each.old, float) @ widths
+                for each in (clear, dusty)
+            )
             assert before - after == pytest.approx(emitted, rel=1e-3)
 
 

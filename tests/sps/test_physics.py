@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from starling.sps import dust, igm
+from starling import igm
+from starling.sps import dust
 
 
 def test_calzetti_curve() -> None:

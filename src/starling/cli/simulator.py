@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from starling.components import SPECTRAL_PROPERTIES
 from starling.parameters import ParameterSpace
 from starling.simulation.generate import Simulator
 from starling.sps import ExactModel, exact_model, load_tables
@@ -41,23 +42,28 @@ def describe_model(model: ExactModel) -> dict[str, Any]:
         "pixels": int(model.pixels.wave_aa.size),
         "space": model.space.name,
         "bands": list(model.bands),
+        "line_wave_aa": [float(wave) for wave in model.line_light.wave_aa],
         "curve_sha256": list(model.curve_sha256),
     }
 
 
-def make_simulator(model: ExactModel, properties: Sequence[str], batch: int) -> Simulator:
-    """A simulator that computes ``batch`` galaxies at a time; ``properties`` are keys of ``spectral_properties``."""
+def make_simulator(model: ExactModel, batch: int, *, components: bool) -> Simulator:
+    """A simulator that computes ``batch`` galaxies at a time: their components, or only fluxes and properties."""
 
-    def one(model: ExactModel, theta: Float[Array, " param"]) -> tuple[Array, Array]:
+    def one(model: ExactModel, theta: Float[Array, " param"]) -> dict[str, Array]:
+        if components:
+            return model.components(theta)._asdict()
         spectral = model.spectral_properties(theta)
-        return model.rest_flux(theta), jnp.stack([spectral[name] for name in properties])
+        return {
+            "rest_flux": model.rest_flux(theta),
+            "properties": jnp.stack([spectral[name] for name in SPECTRAL_PROPERTIES]),
+        }
 
-    compiled: Callable[..., tuple[Array, Array]] = jax.jit(
+    compiled: Callable[..., dict[str, Array]] = jax.jit(
         lambda model, thetas: jax.lax.map(lambda theta: one(model, theta), thetas, batch_size=batch)
     )
 
-    def simulate(theta: Float[np.ndarray, "row param"]) -> tuple[np.ndarray, np.ndarray]:
-        flux, values = compiled(model, jnp.asarray(theta))
-        return np.asarray(flux), np.asarray(values)
+    def simulate(theta: Float[np.ndarray, "row param"]) -> dict[str, np.ndarray]:
+        return {name: np.asarray(array) for name, array in compiled(model, jnp.asarray(theta)).items()}
 
     return simulate

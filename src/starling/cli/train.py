@@ -38,7 +38,6 @@ def train(
     from starling.cli.simulator import build_model, describe_model, make_simulator
     from starling.emulators.config import load_config
     from starling.emulators.files import read_header
-    from starling.emulators.photometry import SPECTRAL_PROPERTIES
     from starling.emulators.pipeline import Hooks, simulate_sets, train_emulator
     from starling.simulation import StoppedError
     from starling.validation.emulator import summary
@@ -48,7 +47,7 @@ def train(
     out = out or workdir / f"{settings.name}.safetensors"
     model = build_model(settings.simulator.tables, settings.space.build(), settings.bands, sps_home)
     description = describe_model(model)
-    simulator = make_simulator(model, SPECTRAL_PROPERTIES, settings.simulator.batch)
+    simulator = make_simulator(model, settings.simulator.batch, components=True)
     with _stop_on_signal() as should_stop:
         hooks = Hooks(
             say=typer.echo,

@@ -39,7 +39,6 @@ def validate(
         console.print(f"The installed filter curves differ from those of the training: {', '.join(changed)}")
     if simulate:
         from starling.cli.simulator import build_model, describe_model, make_simulator
-        from starling.emulators.photometry import SPECTRAL_PROPERTIES
 
         config = header["config"]["simulator"]
         model = load_emulator(path)
@@ -50,7 +49,7 @@ def validate(
             console.print(
                 f"The exact model is not the one of the training: it differs in {', '.join(differing)}"
             )
-        simulator = make_simulator(exact, SPECTRAL_PROPERTIES, config["batch"])
+        simulator = make_simulator(exact, config["batch"], components=False)
         statistics, n_failed = accuracy_on_new_draws(model, simulator, simulate, seed)
         title = f"Errors on {statistics['n']} new draws from the prior (emulated - exact)"
         if n_failed:

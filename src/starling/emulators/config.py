@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from starling.emulators.features import FeatureRecipe
+from starling.emulators.networks import Activation, Architecture
 from starling.parameters import ParameterSpace, prospector_alpha
 from starling.simulation.store import identity_hash
 
@@ -56,10 +57,13 @@ class SetsConfig(_Section):
 
 
 class FeaturesConfig(_Section):
-    """Inputs of the network, as in ``starling.emulators.features``."""
+    """Inputs of a network, as in ``starling.emulators.features``."""
 
+    parameters: tuple[str, ...] | None = None
     transforms: dict[str, tuple[str, ...]] = {}
-    log_bin_masses: bool = True
+    products: tuple[tuple[str, str], ...] = ()
+    knots: dict[str, tuple[float, ...]] = {}
+    log_bin_masses: bool = False
     redshift_harmonics: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -69,16 +73,47 @@ class FeaturesConfig(_Section):
 
     def build(self) -> FeatureRecipe:
         pairs = tuple((name, transform) for name, names in self.transforms.items() for transform in names)
-        return FeatureRecipe(pairs, self.log_bin_masses, self.redshift_harmonics)
+        knots = tuple((name, value) for name, values in self.knots.items() for value in values)
+        return FeatureRecipe(
+            self.parameters, pairs, self.products, knots, self.log_bin_masses, self.redshift_harmonics
+        )
 
 
 class NetworkConfig(_Section):
-    """Shape of the network, as in ``starling.emulators.networks``."""
+    """Inputs and shape of a network, as in ``starling.emulators.networks``."""
 
+    features: FeaturesConfig = FeaturesConfig()
     width: Positive = 256
     depth: Positive = 4
-    activation: Literal["gelu", "speculator"] = "gelu"
+    activation: Activation = "gelu"
     residual: bool = False
+
+    def shape(self, n_inputs: int, n_outputs: int) -> Architecture:
+        return Architecture(n_inputs, n_outputs, self.width, self.depth, self.activation, self.residual)
+
+
+class DirectConfig(NetworkConfig):
+    """One network from all parameters to magnitudes (``starling.emulators.direct``)."""
+
+    kind: Literal["direct"] = "direct"
+
+    def networks(self) -> dict[str, NetworkConfig]:
+        return {"all": self}
+
+
+class MixtureConfig(_Section):
+    """Networks for the components of the flux (``starling.emulators.mixture``); no torus in a space without AGN."""
+
+    kind: Literal["mixture"]
+    stars: NetworkConfig
+    lines: NetworkConfig
+    dust: NetworkConfig
+    torus: NetworkConfig | None = None
+    term_weight: float = Field(1.0, ge=0.0)
+
+    def networks(self) -> dict[str, NetworkConfig]:
+        parts = {"stars": self.stars, "lines": self.lines, "dust": self.dust}
+        return parts if self.torus is None else parts | {"torus": self.torus}
 
 
 class Stage(_Section):
@@ -114,8 +149,7 @@ class TrainingConfig(_Section):
     space: SpaceConfig = SpaceConfig()
     simulator: SimulatorConfig = SimulatorConfig()
     sets: SetsConfig
-    features: FeaturesConfig = FeaturesConfig()
-    network: NetworkConfig = NetworkConfig()
+    network: DirectConfig | MixtureConfig = Field(discriminator="kind")
     training: OptimizerConfig
 
     @model_validator(mode="after")
@@ -123,7 +157,11 @@ class TrainingConfig(_Section):
         twice = sorted({name for name in self.bands if self.bands.count(name) > 1})
         if twice:
             raise ValueError(f"bands named twice: {', '.join(twice)}")
-        self.features.build().check(self.space.build())
+        space = self.space.build()
+        for part in self.network.networks().values():
+            part.features.build().check(space)
+        if isinstance(self.network, MixtureConfig) and (self.network.torus is not None) != self.space.agn:
+            raise ValueError("network.torus belongs to a space with an AGN (space.agn), and only to one")
         return self
 
     @property

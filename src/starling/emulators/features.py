@@ -2,6 +2,8 @@
 
 The total mass is never an input: fluxes are linear in it. Beside the transformed parameters a recipe can add
 
+- products of two parameters (the optical depth of birth clouds is one);
+- how far a parameter is beyond a knot: simulators interpolate tables, which leaves a kink at every node;
 - log10 of the mass fraction formed in each of the 7 bins, in which fluxes are closer to linear than in the ratios;
 - cosines of ln(1 + z), a complete basis on the redshift range, so that spectral features may cross narrow bands.
 """
@@ -14,12 +16,12 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from starling.components import RATIOS
 from starling.parameters import ParameterSpace
-from starling.sfh import N_BINS, bin_edges_gyr, mass_fractions
+from starling.sfh import bin_edges_gyr, mass_fractions
 
 MASS = "logmass"
 REDSHIFT = "zred"
-RATIOS = tuple(f"logsfr_ratios_{i}" for i in range(1, N_BINS))
 # Below this share of the mass even the youngest stars are too few to show in any band.
 _LEAST_MASS_FRACTION = 1e-7
 
@@ -29,6 +31,7 @@ TRANSFORMS = {
     "log1p": jnp.log1p,
     # finite value and slope at 0, where the prior ends
     "log_shifted": lambda x: jnp.log(x + 0.01),
+    "log_near_0": lambda x: jnp.log(x + 1e-4),
 }
 
 
@@ -36,11 +39,16 @@ TRANSFORMS = {
 class FeatureRecipe:
     """Which inputs to make; hashable.
 
+    ``parameters`` are the ones to take, None for all but the mass; those that the space lacks are passed over.
     ``transforms`` are pairs (parameter, name of a transform in ``TRANSFORMS``); a parameter may come more than once,
-    and one that is not named goes in as it is.
+    and one that is not named goes in as it is. ``products`` are pairs of parameters, ``knots`` pairs (parameter,
+    value).
     """
 
+    parameters: tuple[str, ...] | None = None
     transforms: tuple[tuple[str, str], ...] = ()
+    products: tuple[tuple[str, str], ...] = ()
+    knots: tuple[tuple[str, float], ...] = ()
     log_bin_masses: bool = True
     redshift_harmonics: int = 0
 
@@ -59,6 +67,8 @@ class FeatureRecipe:
             MASS,
             REDSHIFT,
             *(name for name, _ in self.transforms),
+            *(name for pair in self.products for name in pair),
+            *(name for name, _ in self.knots),
             *(RATIOS if self.log_bin_masses else ()),
         }
         missing = sorted(name for name in wanted if name not in space)
@@ -71,15 +81,35 @@ class FeatureRecipe:
 
     def to_dict(self) -> dict[str, Any]:
         return {
+            "parameters": None if self.parameters is None else list(self.parameters),
             "transforms": [list(pair) for pair in self.transforms],
+            "products": [list(pair) for pair in self.products],
+            "knots": [list(pair) for pair in self.knots],
             "log_bin_masses": self.log_bin_masses,
             "redshift_harmonics": self.redshift_harmonics,
         }
 
     @classmethod
     def from_dict(cls, description: dict[str, Any]) -> Self:
-        pairs = tuple((str(name), str(transform)) for name, transform in description["transforms"])
-        return cls(pairs, bool(description["log_bin_masses"]), int(description["redshift_harmonics"]))
+        names = description["parameters"]
+        transforms, products = (
+            tuple((str(first), str(second)) for first, second in description[key])
+            for key in ("transforms", "products")
+        )
+        return cls(
+            None if names is None else tuple(map(str, names)),
+            transforms,
+            products,
+            tuple((str(name), float(value)) for name, value in description["knots"]),
+            bool(description["log_bin_masses"]),
+            int(description["redshift_harmonics"]),
+        )
+
+    def inputs(self, space: ParameterSpace) -> tuple[str, ...]:
+        """The parameters of the space that the recipe takes."""
+        return tuple(
+            n for n in space.names if n != MASS and (self.parameters is None or n in self.parameters)
+        )
 
 
 def raw_features(
@@ -88,7 +118,9 @@ def raw_features(
     """The inputs of one galaxy before standardisation."""
     values = space.unpack(theta)
     wanted = {name: [t for n, t in recipe.transforms if n == name] or ["identity"] for name in values}
-    columns = [TRANSFORMS[t](values[name]) for name in space.names if name != MASS for t in wanted[name]]
+    columns = [TRANSFORMS[t](values[name]) for name in recipe.inputs(space) for t in wanted[name]]
+    columns += [values[first] * values[second] for first, second in recipe.products]
+    columns += [jnp.maximum(values[name] - knot, 0.0) for name, knot in recipe.knots]
     parts = [jnp.stack(columns)]
     zred = values[REDSHIFT]
     if recipe.log_bin_masses:

@@ -13,54 +13,63 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from starling.emulators.features import FeatureRecipe, Features
+from starling.emulators.branch import Branch
+from starling.emulators.direct import DirectCore, direct_core
+from starling.emulators.features import REDSHIFT, FeatureRecipe, Features
+from starling.emulators.mixture import MixtureCore, mixture_core
 from starling.emulators.networks import Architecture, network_from_weights, weights_of
 from starling.emulators.photometry import PhotometryEmulator
+from starling.lines import line_light
 from starling.parameters import ParameterSpace
-from starling.photometry import load_band
+from starling.photometry import load_band, load_bands
 from starling.simulation.store import write_atomically
 
 FORMAT = "starling-photometry-emulator"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DEFAULT = "prospector_alpha.safetensors"
 _KEY = "starling"
-_NETWORK = "network."
-_OTHER = (
-    "feature_shift",
-    "feature_scale",
-    "property_kernel",
-    "property_bias",
-    "sigma_mag",
-    "wave_effective_aa",
-)
+_PER_BAND = ("sigma_mag", "wave_effective_aa")
+_LINES = "line_wave_aa"
 
 
 def save_emulator(path: Path, emulator: PhotometryEmulator, header: dict[str, Any]) -> None:
     """Write ``path`` (.safetensors) and the header beside it (.json).
 
-    ``header`` is what cannot be read off the emulator: architecture, curve hashes, provenance, accuracy.
+    ``header`` is what cannot be read off the emulator: curve hashes, provenance, accuracy.
     """
+    branches = emulator.core.branches()
     content = {
         **header,
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
+        "kind": "direct" if isinstance(emulator.core, DirectCore) else "mixture",
+        "networks": {
+            role: {
+                "architecture": branch.network.shape.to_dict(),
+                "features": branch.features.recipe.to_dict(),
+            }
+            for role, branch in branches.items()
+        },
         "space": emulator.space.to_dict(),
-        "features": emulator.features.recipe.to_dict(),
         "bands": list(emulator.bands),
         "softening_maggies": emulator.softening,
         "observed_softening_maggies": emulator.observed_softening,
         "units": {
             "flux": "maggies (f_nu / 3631 Jy)",
-            "network_output": "arsinh magnitude of the flux at 10 pc per Msun formed",
+            "direct": "arsinh magnitude of the flux at 10 pc per Msun formed",
+            "mixture": "ln of the components of starling.components",
             "wavelength": "Angstrom",
         },
     }
-    arrays = {_NETWORK + name: array for name, array in weights_of(emulator.network).items()}
-    arrays |= {
-        "feature_shift": emulator.features.shift,
-        "feature_scale": emulator.features.scale,
-        **{name: getattr(emulator, name) for name in _OTHER[2:]},
-    }
+    arrays = {name: getattr(emulator, name) for name in _PER_BAND}
+    if isinstance(emulator.core, MixtureCore):
+        arrays[_LINES] = emulator.core.rest_light.wave_aa
+    for role, branch in branches.items():
+        arrays |= {f"{role}.network.{name}": array for name, array in weights_of(branch.network).items()}
+        arrays |= {
+            f"{role}.feature_shift": branch.features.shift,
+            f"{role}.feature_scale": branch.features.scale,
+        }
     text = json.dumps(content)
     tensors = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
     write_atomically(path, save(tensors, metadata={_KEY: text}))
@@ -142,35 +151,43 @@ def _check_header(path: Path, text: str | None) -> dict[str, Any]:
 
 
 def _build(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> PhotometryEmulator:
-    weights = {
-        name.removeprefix(_NETWORK): array for name, array in arrays.items() if name.startswith(_NETWORK)
-    }
-    other = {name: jnp.asarray(array) for name, array in arrays.items() if not name.startswith(_NETWORK)}
-    shape = Architecture(**header["architecture"])
-    expected = {
-        "feature_shift": (shape.n_inputs,),
-        "feature_scale": (shape.n_inputs,),
-        "property_kernel": (shape.width, len(header["properties"])),
-        "property_bias": (len(header["properties"]),),
-        "sigma_mag": (shape.n_outputs,),
-        "wave_effective_aa": (shape.n_outputs,),
-    }
-    if {name: array.shape for name, array in other.items()} != expected:
-        raise ValueError(f"expected arrays {expected}, found { {n: a.shape for n, a in other.items()} }")
-    if len(header["bands"]) != shape.n_outputs:
-        raise ValueError(f"{len(header['bands'])} bands for {shape.n_outputs} outputs")
     space = ParameterSpace.from_dict(header["space"])
-    recipe = FeatureRecipe.from_dict(header["features"])
-    recipe.check(space)
+    n_bands, softening = len(header["bands"]), float(header["softening_maggies"])
+    roles = header["networks"]
+    left = sorted(n for n in arrays if n not in (*_PER_BAND, _LINES) and n.partition(".")[0] not in roles)
+    if left:
+        raise ValueError(f"arrays that nothing uses: {', '.join(left)}")
+    branches = {role: _build_branch(space, role, content, arrays) for role, content in roles.items()}
+    core: DirectCore | MixtureCore
+    if header["kind"] == "direct":
+        core = direct_core(branches, softening)
+    else:
+        max_zred = space.parameters[space.index(REDSHIFT)].high
+        light = line_light(arrays[_LINES].astype(float), load_bands(header["bands"]), max_zred)
+        core = mixture_core(branches, light, space)
+    shapes = {name: arrays[name].shape for name in _PER_BAND}
+    if set(shapes.values()) != {(n_bands,)} or core.n_bands != n_bands:
+        raise ValueError(f"{n_bands} bands, but {core.n_bands} in the networks and arrays {shapes}")
     return PhotometryEmulator(
-        features=Features(other["feature_shift"], other["feature_scale"], recipe, space),
-        network=network_from_weights(shape, weights),
-        property_kernel=other["property_kernel"],
-        property_bias=other["property_bias"],
-        sigma_mag=other["sigma_mag"],
-        wave_effective_aa=other["wave_effective_aa"],
+        core=core,
+        **{name: jnp.asarray(arrays[name]) for name in _PER_BAND},
         space=space,
         bands=tuple(header["bands"]),
-        softening=float(header["softening_maggies"]),
+        softening=softening,
         observed_softening=float(header["observed_softening_maggies"]),
     )
+
+
+def _build_branch(
+    space: ParameterSpace, role: str, content: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> Branch:
+    shape = Architecture(**content["architecture"])
+    recipe = FeatureRecipe.from_dict(content["features"])
+    recipe.check(space)
+    shift, scale = (arrays[f"{role}.feature_{name}"] for name in ("shift", "scale"))
+    if (shift.shape, scale.shape) != ((shape.n_inputs,),) * 2:
+        raise ValueError(f"{shape.n_inputs} inputs of {role}, but features {shift.shape} and {scale.shape}")
+    prefix = f"{role}.network."
+    weights = {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)}
+    features = Features(jnp.asarray(shift), jnp.asarray(scale), recipe, space)
+    return Branch(features, network_from_weights(shape, weights))

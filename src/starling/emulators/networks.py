@@ -3,7 +3,8 @@
 A module is a pytree of its weights, so it passes through ``jax.jit`` and ``vmap`` as an argument.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import jax
@@ -80,6 +81,7 @@ class Network(nnx.Module):
             for layer in range(shape.depth)
         )
         self.head = nnx.Linear(shape.width, shape.n_outputs, precision="highest", rngs=rngs)
+        self.shape = shape
 
     def trunk(self, x: Float[Array, "*batch input"]) -> Float[Array, "*batch unit"]:
         for layer in self.hidden:
@@ -114,15 +116,33 @@ def network_from_weights(shape: Architecture, weights: dict[str, np.ndarray] | d
     return network
 
 
-def with_outputs(network: Network, columns: Array) -> Network:
-    """The network with only these outputs of its head, in this order."""
+def _with_head(network: Network, change: Callable[[Array], Array]) -> Network:
+    """The network with the kernel and the bias of its head changed; their last axis is that of the outputs."""
     graph, state = nnx.split(network)
     pairs = [
-        (path, leaf.replace(leaf[...][..., columns]) if path[0] == "head" else leaf)
+        (path, leaf.replace(change(leaf[...])) if path[0] == "head" else leaf)
         for path, leaf in nnx.to_flat_state(state)
     ]
-    selected: Network = nnx.merge(graph, nnx.from_flat_state(pairs))
-    return selected
+    changed: Network = nnx.merge(graph, nnx.from_flat_state(pairs))
+    changed.shape = replace(network.shape, n_outputs=weights_of(changed)["head.bias"].size)
+    return changed
+
+
+def with_outputs(network: Network, columns: Array) -> Network:
+    """The network with only these outputs of its head, in this order."""
+    return _with_head(network, lambda array: array[..., columns])
+
+
+def merge_outputs(n_outputs: int, parts: Sequence[tuple[np.ndarray, Network]]) -> Network:
+    """One network of several with the same trunk: ``parts`` are the columns of its head and who has them."""
+    first = parts[0][1]
+    whole = weights_of(first)
+    for name in ("head.kernel", "head.bias"):
+        array = jnp.zeros((*whole[name].shape[:-1], n_outputs), whole[name].dtype)
+        for columns, network in parts:
+            array = array.at[..., columns].set(weights_of(network)[name])
+        whole[name] = array
+    return _with_head(first, lambda array: whole["head.bias" if array.ndim == 1 else "head.kernel"])
 
 
 def with_affine_outputs(

@@ -1,9 +1,8 @@
-"""The photometry emulator: a network behind the interface of a forward model.
+"""The photometry emulator: trained networks behind the interface of a forward model.
 
-The network maps standardised features of ``theta`` (without mass) to the arsinh magnitudes of the flux that the galaxy
-would have at 10 pc per Msun formed, in observed-frame bands. Mass and distance are analytic:
-``maggies = 10**logmass / (d_L / 10 pc)**2 * flux``. A second head on the same hidden layers gives the quantities that
-need a spectrum; the rest of the properties follow from the star-formation history.
+Its core maps ``theta`` (without mass) to the flux that the galaxy would have at 10 pc per Msun formed, in bands of the
+observed frame, and to the quantities that need a spectrum. Mass and distance are analytic:
+``maggies = 10**logmass / (d_L / 10 pc)**2 * flux``; the rest of the properties follow from the star-formation history.
 """
 
 import difflib
@@ -16,15 +15,14 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from starling.components import RATIOS, SPECTRAL_PROPERTIES
 from starling.cosmology import flux_scale
-from starling.emulators.features import MASS, RATIOS, REDSHIFT, Features
-from starling.emulators.networks import Network, with_outputs
+from starling.emulators.direct import DirectCore
+from starling.emulators.features import MASS, REDSHIFT
+from starling.emulators.mixture import MixtureCore
 from starling.parameters import ParameterSpace
-from starling.photometry import POGSON, emulator_flux_error, maggies_from_arsinh
+from starling.photometry import POGSON, emulator_flux_error
 from starling.sfh import history_properties
-
-# What the second head gives, in this order.
-SPECTRAL_PROPERTIES = ("log_mass_fraction", "u_minus_v", "v_minus_j", "log_lir_per_msun")
 
 
 @jax.tree_util.register_dataclass
@@ -33,14 +31,11 @@ class PhotometryEmulator:
     """A ``ForwardModel`` that imitates another one; see the module's description.
 
     ``sigma_mag`` is the standard deviation of the errors in arsinh magnitude on held-out draws from the prior;
-    ``softening`` that of the network's magnitudes (maggies at 10 pc per Msun) and ``observed_softening`` the same for
+    ``softening`` that of these magnitudes (maggies at 10 pc per Msun) and ``observed_softening`` the same for
     observed fluxes, of a galaxy that is more massive and nearer than 99% of the prior's draws.
     """
 
-    features: Features
-    network: Network  # the head has one output per band
-    property_kernel: Float[Array, "unit property=4"]
-    property_bias: Float[Array, " property=4"]
+    core: DirectCore | MixtureCore
     sigma_mag: Float[Array, " band"]
     wave_effective_aa: Float[Array, " band"]
     space: ParameterSpace = field(metadata={"static": True})
@@ -50,8 +45,7 @@ class PhotometryEmulator:
 
     def rest_flux(self, theta: Float[Array, " param"]) -> Float[Array, " band"]:
         """Flux at 10 pc per Msun formed, maggies."""
-        magnitude = self.network(self.features(theta)).astype(theta.dtype)
-        return maggies_from_arsinh(magnitude, self.softening)
+        return self.core.rest_flux(theta)
 
     def __call__(self, theta: Float[Array, " param"]) -> Float[Array, " band"]:
         """Observed flux of one galaxy, maggies."""
@@ -63,10 +57,8 @@ class PhotometryEmulator:
         return emulator_flux_error(flux, self.sigma_mag, self.observed_softening)
 
     def spectral_properties(self, theta: Float[Array, " param"]) -> dict[str, Array]:
-        """The quantities of the second head, by the names in ``SPECTRAL_PROPERTIES``."""
-        hidden = self.network.trunk(self.features(theta))
-        values = jnp.dot(hidden, self.property_kernel, precision="highest") + self.property_bias
-        return dict(zip(SPECTRAL_PROPERTIES, values.astype(theta.dtype), strict=True))
+        """The quantities that only a spectrum tells, by the names in ``SPECTRAL_PROPERTIES``."""
+        return dict(zip(SPECTRAL_PROPERTIES, self.core.spectral_properties(theta), strict=True))
 
     def properties(self, theta: Float[Array, " param"]) -> dict[str, Array]:
         """Derived quantities: the keys of ``starling.forward.PROPERTIES``."""
@@ -92,11 +84,12 @@ class PhotometryEmulator:
             near = difflib.get_close_matches(unknown[0], self.bands, n=3)
             hint = f"; did you mean {', '.join(near)}?" if near else f"; it has {', '.join(self.bands)}"
             raise ValueError(f"the emulator has no band {', '.join(map(repr, unknown))}{hint}")
-        columns = jnp.asarray([self.bands.index(name) for name in bands], dtype=int)
+        columns = [self.bands.index(name) for name in bands]
+        index = jnp.asarray(columns, dtype=int)
         return replace(
             self,
-            network=with_outputs(self.network, columns),
-            sigma_mag=self.sigma_mag[columns],
-            wave_effective_aa=self.wave_effective_aa[columns],
+            core=self.core.select(columns),
+            sigma_mag=self.sigma_mag[index],
+            wave_effective_aa=self.wave_effective_aa[index],
             bands=tuple(bands),
         )

@@ -13,14 +13,35 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from starling.components import SPECTRAL_PROPERTIES
 from starling.cosmology import flux_scale
-from starling.emulators.config import TrainingConfig
-from starling.emulators.features import MASS, REDSHIFT, Features, fit_features
+from starling.emulators.branch import Branch
+from starling.emulators.config import DirectConfig, TrainingConfig
+from starling.emulators.direct import (
+    ROLE,
+    DirectCore,
+    DirectRows,
+    DirectTask,
+    direct_core,
+    direct_rows,
+    direct_task,
+)
+from starling.emulators.features import MASS, REDSHIFT, fit_features
 from starling.emulators.files import load_emulator, save_emulator
-from starling.emulators.networks import Architecture, weights_of, with_outputs
-from starling.emulators.photometry import SPECTRAL_PROPERTIES, PhotometryEmulator
+from starling.emulators.mixture import (
+    MixtureCore,
+    MixtureRows,
+    MixtureTask,
+    mixture_core,
+    mixture_rows,
+    mixture_task,
+)
+from starling.emulators.networks import Network
+from starling.emulators.photometry import PhotometryEmulator
 from starling.emulators.statistics import error_statistics
-from starling.emulators.training import EpochReport, TrainingData, train_network
+from starling.emulators.targets import Totals, totals
+from starling.emulators.training import EpochReport, train_model
+from starling.lines import LineLight, line_light
 from starling.parameters import training_space
 from starling.photometry import arsinh_magnitude, load_bands
 from starling.simulation import DrawPlan, Progress, SimulatedSet, Simulator, read_set, simulate_set
@@ -97,46 +118,38 @@ def train_emulator(
     hooks: Hooks = SILENT,
 ) -> PhotometryEmulator:
     """Train on the sets, measure on the test sets, write ``out``; returns what was written, read back."""
-    space = config.space.build()
-    training_theta = np.concatenate([s.theta for name, s in sets.items() if name.startswith("train")])
-    features = fit_features(config.features.build(), space, jnp.asarray(training_theta))
-    train = _data(features, config.softening, *(s for name, s in sets.items() if name.startswith("train")))
-    validation = _data(features, config.softening, sets["validation"])
+    space, n_bands = config.space.build(), len(config.bands)
+    light = _line_light(config, description)
     names = (*config.bands, *SPECTRAL_PROPERTIES)
-    shape = Architecture(train.inputs.shape[1], len(names), **config.network.model_dump())
     run = identity_hash(
         {"config": config.model_dump(mode="json", exclude={"name"}), "simulator": dict(description)}
     )
-    network = train_network(
-        shape,
-        train,
-        validation,
+    prepared = _prepare(config, sets, light)
+    model = train_model(
+        prepared.task,
+        prepared.train,
+        prepared.validation,
         config.training,
         seed=config.seed,
         workdir=workdir,
         run_hash=run,
-        output_names=names,
+        output_names=(*names, *(f"line at {wave:.0f} A" for wave in light.wave_aa)),
         resume=resume,
         report=hooks.epoch,
         should_stop=hooks.should_stop,
     )
-    predict = jax.jit(network.__call__)
-    accuracy = {}
-    for name in ("test_prior", "test_training"):
-        data = _data(features, config.softening, sets[name])
-        error = np.asarray(predict(data.inputs) - data.targets)
-        accuracy[name.removeprefix("test_")] = error_statistics(error, names)
-    n_bands = len(config.bands)
-    head = weights_of(network)
+    core = prepared.core(model)
+    accuracy = {
+        name: error_statistics(
+            _errors(core, totals(space, config.softening, light, sets[f"test_{name}"])), names
+        )
+        for name in ("prior", "training")
+    }
+    bands = load_bands(config.bands)
     emulator = PhotometryEmulator(
-        features=features,
-        network=with_outputs(network, jnp.arange(n_bands)),
-        property_kernel=head["head.kernel"][:, n_bands:],
-        property_bias=head["head.bias"][n_bands:],
+        core=core,
         sigma_mag=jnp.asarray(accuracy["prior"]["std"][:n_bands], jnp.float32),
-        wave_effective_aa=jnp.asarray(
-            [band.wave_effective_aa for band in load_bands(config.bands)], jnp.float32
-        ),
+        wave_effective_aa=jnp.asarray([band.wave_effective_aa for band in bands], jnp.float32),
         space=space,
         bands=config.bands,
         softening=config.softening,
@@ -144,9 +157,8 @@ def train_emulator(
     )
     header = {
         "name": config.name,
-        "architecture": Architecture(shape.n_inputs, n_bands, **config.network.model_dump()).to_dict(),
         "properties": list(SPECTRAL_PROPERTIES),
-        "curve_sha256": [band.sha256 for band in load_bands(config.bands)],
+        "curve_sha256": [band.sha256 for band in bands],
         "accuracy": accuracy,
         "simulator": dict(description),
         "surrogate": bool(description.get("surrogate", False)),
@@ -157,6 +169,70 @@ def train_emulator(
     }
     save_emulator(out, emulator, header)
     return load_emulator(out)
+
+
+def _line_light(config: TrainingConfig, description: Mapping[str, Any]) -> LineLight:
+    """The lines of a simulator in the bands of a configuration."""
+    waves = np.asarray(description.get("line_wave_aa", []), float)
+    return line_light(waves, load_bands(config.bands), config.space.zred[1])
+
+
+class _Prepared(NamedTuple):
+    """A task with its data, and what makes the core of an emulator of the model that it trains."""
+
+    task: DirectTask | MixtureTask
+    train: DirectRows | MixtureRows
+    validation: DirectRows | MixtureRows
+    core: Callable[[Any], DirectCore | MixtureCore]
+
+
+def _prepare(config: TrainingConfig, sets: Mapping[str, SimulatedSet], light: LineLight) -> _Prepared:
+    """Features, data and task of a configuration."""
+    space, softening = config.space.build(), config.softening
+    parts = config.network.networks()
+    train = [simulated for name, simulated in sets.items() if name.startswith("train")]
+    theta = jnp.asarray(np.concatenate([simulated.theta for simulated in train]))
+    features = {role: fit_features(part.features.build(), space, theta) for role, part in parts.items()}
+    if isinstance(config.network, DirectConfig):
+        (inputs,) = features.values()
+        rows, held_out = (
+            direct_rows(inputs, *(totals(space, softening, light, s) for s in group))
+            for group in (train, [sets["validation"]])
+        )
+        shape = config.network.shape(rows.inputs.shape[1], rows.targets.shape[1])
+        direct = direct_task(shape, rows)
+        return _Prepared(
+            direct,
+            rows,
+            held_out,
+            lambda model: direct_core({ROLE: Branch(inputs, direct.finish(model))}, softening),
+        )
+    mixed, mixed_out = (
+        mixture_rows(features, light, space, softening, *group) for group in (train, [sets["validation"]])
+    )
+    shapes = {
+        role: part.shape(mixed.inputs[role].shape[1], mixed.targets[role].shape[1])
+        for role, part in parts.items()
+    }
+    mixture = mixture_task(shapes, mixed, space, softening, config.network.term_weight)
+
+    def core(model: dict[str, Network]) -> MixtureCore:
+        finished = mixture.finish(model)
+        return mixture_core({role: Branch(features[role], finished[role]) for role in finished}, light, space)
+
+    return _Prepared(mixture, mixed, mixed_out, core)
+
+
+def _errors(core: DirectCore | MixtureCore, exact: Totals) -> Float[np.ndarray, "row output"]:
+    """Emulated minus exact magnitudes and properties."""
+
+    @jax.jit
+    def predict(core: DirectCore | MixtureCore, theta: Array) -> tuple[Array, Array]:
+        return jax.lax.map(lambda t: (core.rest_flux(t), core.spectral_properties(t)), theta, batch_size=2048)
+
+    flux, properties = predict(core, exact.theta)
+    magnitudes = arsinh_magnitude(flux, exact.softening)
+    return np.hstack([magnitudes - exact.magnitudes, properties - exact.properties])
 
 
 def provenance() -> dict[str, Any]:
@@ -174,15 +250,6 @@ def provenance() -> dict[str, Any]:
         "versions": {name: version(name) for name in libraries},
         "git_commit": commit,
     }
-
-
-def _data(features: Features, softening: float, *sets: SimulatedSet) -> TrainingData:
-    """Inputs and targets of one or more sets, in memory."""
-    theta = jnp.asarray(np.concatenate([s.theta for s in sets]))
-    inputs = jax.jit(lambda f, rows: jax.lax.map(f, rows, batch_size=8192))(features, theta)
-    magnitudes = [np.asarray(arsinh_magnitude(jnp.asarray(s.rest_flux), softening)) for s in sets]
-    values = np.concatenate([np.hstack([m, s.properties]) for m, s in zip(magnitudes, sets, strict=True)])
-    return TrainingData(inputs, jnp.asarray(values))
 
 
 def _observed_softening(config: TrainingConfig, theta: Float[np.ndarray, "row param"]) -> float:

@@ -34,11 +34,19 @@ def learning_rates(config: OptimizerConfig, epoch: int, steps: int) -> Float[np.
     return (warmup * (config.final_learning_rate + span * cosine)).astype(np.float32)
 
 
-def shuffled_batches(seed: int, epoch: int, n_rows: int, size: int) -> Int[np.ndarray, "step row"]:
-    """Row numbers of the batches of one epoch; rows that do not fill a batch sit the epoch out."""
-    order = np.random.default_rng([seed, epoch]).permutation(n_rows)
+def shuffled_batches(
+    seed: int, epoch: int, n_rows: int, size: int
+) -> tuple[Int[np.ndarray, "step row"], Int[np.ndarray, "step row"]]:
+    """Row numbers of the batches of one epoch, and as many of other rows to pair them with.
+
+    Rows that do not fill a batch sit the epoch out.
+    """
     steps = n_rows // size
-    return order[: steps * size].reshape(steps, size).astype(np.int32)
+    generator = np.random.default_rng([seed, epoch])
+    rows, partners = (
+        generator.permutation(n_rows)[: steps * size].reshape(steps, size).astype(np.int32) for _ in range(2)
+    )
+    return rows, partners
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:

@@ -8,34 +8,49 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 from jax import Array
 from jaxtyping import Float, Int
 
 from starling.emulators.checkpoints import load_checkpoint, save_checkpoint
 from starling.emulators.config import OptimizerConfig
-from starling.emulators.networks import Architecture, Network, with_affine_outputs
 from starling.emulators.schedule import batch_size, learning_rates, make_optimizer, n_epochs, shuffled_batches
 from starling.simulation import StoppedError
 
 CHECKPOINT = "checkpoint.safetensors"
+_BATCH = 2048
 
 
-class TrainingData(NamedTuple):
-    """Standardised inputs and targets in magnitudes (or dex); float32."""
+@runtime_checkable
+class Task(Protocol):
+    """What is trained, on what, towards what: a pytree whose leaves are constants of the loss.
 
-    inputs: Float[Array, "row input"]
-    targets: Float[Array, "row output"]
+    A model is a pytree of weights, data one of arrays with rows first.
+    """
+
+    def start(self, seed: int) -> Any:
+        """A model with random weights."""
+        ...
+
+    def loss(
+        self, model: Any, data: Any, rows: Int[Array, " row"], partners: Int[Array, " row"]
+    ) -> Float[Array, ""]:
+        """What a step makes smaller; ``partners`` are as many other rows, which a task may draw on."""
+        ...
+
+    def error(self, model: Any, data: Any) -> Float[Array, "row output"]:
+        """Emulated minus exact for some rows, in the units that are reported."""
+        ...
 
 
 class EpochReport(NamedTuple):
-    """What an epoch came to; losses are RMSE over all outputs, in the targets' units."""
+    """What an epoch came to; ``validation_loss`` is the RMSE over all outputs, in the units of the errors;
+    ``train_loss`` is the task's own."""
 
     epoch: int
     n_epochs: int
@@ -58,15 +73,15 @@ class EpochReport(NamedTuple):
 
 
 class _State(NamedTuple):
-    network: Network
+    model: Any
     optimizer: Any
-    best: Network
+    best: Any
 
 
-def train_network(
-    shape: Architecture,
-    train: TrainingData,
-    validation: TrainingData,
+def train_model(
+    task: Task,
+    train: Any,
+    validation: Any,
     config: OptimizerConfig,
     *,
     seed: int,
@@ -76,36 +91,39 @@ def train_network(
     resume: bool = True,
     report: Callable[[EpochReport], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Network:
-    """Train and return the weights with the lowest validation loss, outputs in the targets' units.
+) -> Any:
+    """Train and return the model with the lowest validation loss.
 
     A checkpoint in ``workdir`` is continued if ``resume`` (ValueError if its ``run_hash`` is another). After every
     epoch ``report`` is called, and ``should_stop`` asked: if it says yes, a checkpoint is written and ``StoppedError``
     raised. Raises FloatingPointError when the loss is no longer finite.
     """
-    mean, std = jnp.mean(train.targets, axis=0), jnp.std(train.targets, axis=0)
-    std = jnp.where(std > 0, std, 1.0)
-    train, validation = (TrainingData(d.inputs, (d.targets - mean) / std) for d in (train, validation))
-    n_rows = train.inputs.shape[0]
+    n_rows = len(jax.tree.leaves(train)[0])
     path = workdir / CHECKPOINT
-    state, first, best_loss = _start(shape, make_optimizer(config), seed, path if resume else None, run_hash)
+    state, first, best_loss = _start(task, make_optimizer(config), seed, path if resume else None, run_hash)
     started, saved, spent = time.monotonic(), time.monotonic(), 0
     for epoch in range(first, n_epochs(config)):
         size = batch_size(config, epoch, n_rows)
         batches = shuffled_batches(seed, epoch, n_rows, size)
-        rates = learning_rates(config, epoch, batches.shape[0])
-        network, optimizer_state, loss = _run_epoch(
-            state.network, state.optimizer, train, jnp.asarray(batches), jnp.asarray(rates), std, config
+        rates = learning_rates(config, epoch, len(batches[0]))
+        model, optimizer_state, loss = _run_epoch(
+            state.model,
+            state.optimizer,
+            task,
+            train,
+            jax.tree.map(jnp.asarray, batches),
+            jnp.asarray(rates),
+            config,
         )
-        validation_loss, sigma = _evaluate(network, validation, std)
+        validation_loss, sigma = _evaluate(model, task, validation)
         if not (np.isfinite(loss) and np.isfinite(validation_loss)):
             raise FloatingPointError(
                 f"the loss is {float(loss)} in epoch {epoch + 1}: lower training.learning_rate or training.clip_norm"
             )
         improved = float(validation_loss) < best_loss
         best_loss = min(best_loss, float(validation_loss))
-        state = _State(network, optimizer_state, _copy(network) if improved else state.best)
-        spent += batches.size
+        state = _State(model, optimizer_state, _copy(model) if improved else state.best)
+        spent += batches[0].size
         seconds = time.monotonic() - started
         worst = int(np.argmax(sigma))
         report(
@@ -129,15 +147,15 @@ def train_network(
             saved = time.monotonic()
         if stop:
             raise StoppedError(f"stopped after epoch {epoch + 1}; {path} continues the run")
-    return with_affine_outputs(state.best, std, mean)
+    return state.best
 
 
 def _start(
-    shape: Architecture, optimizer: optax.GradientTransformation, seed: int, path: Path | None, run_hash: str
+    task: Task, optimizer: optax.GradientTransformation, seed: int, path: Path | None, run_hash: str
 ) -> tuple[_State, int, float]:
     """The state to begin with, the first epoch to run, and the lowest validation loss so far."""
-    network = Network(shape, rngs=nnx.Rngs(seed))
-    state = _State(network, optimizer.init(network), _copy(network))
+    model = task.start(seed)
+    state = _State(model, optimizer.init(model), _copy(model))
     if path is None or not path.exists():
         return state, 0, float("inf")
     state, info = load_checkpoint(path, state)
@@ -146,48 +164,49 @@ def _start(
     return state, info["epoch"], info["best_loss"]
 
 
-def _copy(network: Network) -> Network:
+def _copy(model: Any) -> Any:
     """A copy that survives when the original's buffers are given to the next epoch."""
-    copied: Network = jax.tree.map(jnp.copy, network)
-    return copied
+    return jax.tree.map(jnp.copy, model)
 
 
-def _loss(network: Network, inputs: Array, targets: Array, std: Array) -> Array:
-    """RMSE over all rows and outputs, in the units of the targets; ``targets`` are standardised."""
-    return jnp.sqrt(jnp.mean(((network(inputs) - targets) * std) ** 2))
-
-
-@partial(jax.jit, static_argnames="config", donate_argnames=("network", "optimizer_state"))
+@partial(jax.jit, static_argnames="config", donate_argnames=("model", "optimizer_state"))
 def _run_epoch(
-    network: Network,
+    model: Any,
     optimizer_state: Any,
-    data: TrainingData,
-    batches: Int[Array, "step row"],
+    task: Task,
+    data: Any,
+    batches: tuple[Int[Array, "step row"], Int[Array, "step row"]],
     rates: Float[Array, " step"],
-    std: Float[Array, " output"],
     config: OptimizerConfig,
-) -> tuple[Network, Any, Float[Array, ""]]:
-    """One step per batch, and the RMSE over all of them."""
+) -> tuple[Any, Any, Float[Array, ""]]:
+    """One step per batch, and the root mean square of the losses."""
     optimizer = make_optimizer(config)
 
-    def step(
-        carry: tuple[Network, Any], batch: tuple[Int[Array, " row"], Float[Array, ""]]
-    ) -> tuple[tuple[Network, Any], Array]:
-        network, state = carry
-        rows, rate = batch
-        value, gradient = jax.value_and_grad(_loss)(network, data.inputs[rows], data.targets[rows], std)
-        updates, state = optimizer.update(gradient, state, network)
-        network = optax.apply_updates(network, jax.tree.map(lambda u: -rate * u, updates))
-        return (network, state), value
+    def step(carry: tuple[Any, Any], batch: tuple[Array, Array, Array]) -> tuple[tuple[Any, Any], Array]:
+        model, state = carry
+        rows, partners, rate = batch
+        value, gradient = jax.value_and_grad(task.loss)(model, data, rows, partners)
+        updates, state = optimizer.update(gradient, state, model)
+        model = optax.apply_updates(model, jax.tree.map(lambda u: -rate * u, updates))
+        return (model, state), value
 
-    (network, optimizer_state), losses = jax.lax.scan(step, (network, optimizer_state), (batches, rates))
-    return network, optimizer_state, jnp.sqrt(jnp.mean(losses**2))
+    (model, optimizer_state), losses = jax.lax.scan(step, (model, optimizer_state), (*batches, rates))
+    return model, optimizer_state, jnp.sqrt(jnp.mean(losses**2))
 
 
 @jax.jit
-def _evaluate(
-    network: Network, data: TrainingData, std: Float[Array, " output"]
-) -> tuple[Float[Array, ""], Float[Array, " output"]]:
+def _evaluate(model: Any, task: Task, data: Any) -> tuple[Float[Array, ""], Float[Array, " output"]]:
     """RMSE over all outputs and the standard deviation of the errors of each."""
-    error = (network(data.inputs) - data.targets) * std
+    error = predict_errors(model, task, data)
     return jnp.sqrt(jnp.mean(error**2)), jnp.std(error, axis=0)
+
+
+def predict_errors(model: Any, task: Task, data: Any) -> Float[Array, "row output"]:
+    """Errors over all rows, a part at a time."""
+    one_row = jax.lax.map(
+        lambda row: task.error(model, jax.tree.map(lambda array: array[None], row))[0],
+        data,
+        batch_size=_BATCH,
+    )
+    errors: Float[Array, "row output"] = one_row
+    return errors

@@ -14,11 +14,10 @@ from starling.simulation.store import chunk_is_whole, finite_rows, open_set, rea
 
 _N_COMPARED = 64
 
-# theta[row, param] -> (maggies at 10 pc per Msun formed [row, band], properties [row, property])
-Simulator = Callable[
-    [Float[np.ndarray, "row param"]],
-    tuple[Float[np.ndarray, "row band"], Float[np.ndarray, "row property"]],
-]
+# theta[row, param] -> arrays by name, rows first. Emulators understand the fields of ``starling.components.Components``
+# and, of a simulator that cannot tell them apart, ``rest_flux`` [row, band] (maggies at 10 pc per Msun formed) with
+# ``properties`` [row, 4] (``starling.components.SPECTRAL_PROPERTIES``).
+Simulator = Callable[[Float[np.ndarray, "row param"]], Mapping[str, Float[np.ndarray, "row ..."]]]
 
 
 class StoppedError(Exception):
@@ -97,9 +96,8 @@ def _check_simulator(simulator: Simulator, plan: DrawPlan, folder: Path) -> None
     if not chunk_is_whole(folder, 0, plan.rows(0)):
         return
     stored = read_chunk(folder, 0)
-    flux, properties = simulator(draw_chunk(plan, 0)[:n])
-    for name, new in (("rest_flux", flux), ("properties", properties)):
-        old, new = stored[name][:n], np.asarray(new, np.float32)
+    for name, new in simulator(draw_chunk(plan, 0)[:n]).items():
+        old, new = stored.get(name, np.empty(0))[:n], np.asarray(new, np.float32)
         # rounding depends on how galaxies are batched; faint fluxes are known to a part of the typical one only
         if old.shape != new.shape or not np.all(_close(old, new, np.nanmedian(np.abs(old), axis=0))):
             raise ValueError(
@@ -116,11 +114,11 @@ def _close(old: np.ndarray, new: np.ndarray, floor: np.ndarray) -> np.ndarray:
 def _make_chunk(simulator: Simulator, plan: DrawPlan, folder: Path, index: int) -> int:
     """Simulate and write one chunk; returns its number of failed rows."""
     theta = draw_chunk(plan, index)
-    flux, properties = (np.asarray(array, np.float32) for array in simulator(theta))
-    if flux.shape[:1] != theta.shape[:1] or properties.shape[:1] != theta.shape[:1]:
-        raise ValueError(
-            f"the simulator returned {flux.shape} and {properties.shape} for {theta.shape[0]} galaxies"
-        )
+    outputs = {name: np.asarray(array, np.float32) for name, array in simulator(theta).items()}
+    wrong = {name: array.shape for name, array in outputs.items() if array.shape[:1] != theta.shape[:1]}
+    if wrong or not outputs:
+        raise ValueError(f"the simulator returned {wrong or 'nothing'} for {theta.shape[0]} galaxies")
     rows = slice(0, plan.rows(index))
-    write_chunk(folder, index, theta[rows], flux[rows], properties[rows])
-    return int(np.sum(~finite_rows(flux[rows], properties[rows])))
+    kept = {name: array[rows] for name, array in outputs.items()}
+    write_chunk(folder, index, theta[rows], kept)
+    return int(np.sum(~finite_rows(*kept.values())))

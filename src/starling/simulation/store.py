@@ -17,17 +17,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 FORMAT = "starling-simulated-set"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
+THETA = "theta"
 
 
 class SimulatedSet(NamedTuple):
-    """Rows of a set whose every number is finite, in the order of the draws; float32."""
+    """Rows of a set whose every number is finite, in the order of the draws; float32.
+
+    ``outputs`` are the simulator's arrays by name, see ``simulation.generate.Simulator``; ``n_failed`` rows were left
+    out because a number was not finite.
+    """
 
     theta: Float[np.ndarray, "row param"]
-    rest_flux: Float[np.ndarray, "row band"]  # maggies at 10 pc per Msun formed
-    properties: Float[np.ndarray, "row property"]
-    n_failed: int  # rows left out because a number was not finite
+    outputs: dict[str, Float[np.ndarray, "row ..."]]
+    n_failed: int
 
 
 def identity_hash(identity: Mapping[str, Any]) -> str:
@@ -96,11 +100,10 @@ def write_chunk(
     folder: Path,
     index: int,
     theta: Float[np.ndarray, "row param"],
-    rest_flux: Float[np.ndarray, "row band"],
-    properties: Float[np.ndarray, "row property"],
+    outputs: Mapping[str, Float[np.ndarray, "row ..."]],
 ) -> None:
     """Write a chunk, whole or not at all."""
-    arrays = {"theta": theta, "rest_flux": rest_flux, "properties": properties}
+    arrays = {THETA: theta, **outputs}
     content = save({name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()})
     write_atomically(chunk_path(folder, index), content)
 
@@ -112,7 +115,7 @@ def chunk_is_whole(folder: Path, index: int, n_rows: int) -> bool:
         return False
     try:
         with safe_open(path, framework="numpy") as handle:
-            rows = {handle.get_slice(name).get_shape()[0] for name in ("theta", "rest_flux", "properties")}
+            rows = {handle.get_slice(name).get_shape()[0] for name in (THETA, *handle.offset_keys())}
     except (SafetensorError, OSError):
         return False
     return rows == {n_rows}
@@ -125,17 +128,18 @@ def read_chunk(folder: Path, index: int) -> dict[str, np.ndarray]:
 
 def read_set(folder: Path, n_chunks: int) -> SimulatedSet:
     """The whole set in memory, without its failed rows."""
-    parts = []
+    chunks = []
     n_failed = 0
     for index in range(n_chunks):
         chunk = read_chunk(folder, index)
-        finite = finite_rows(chunk["rest_flux"], chunk["properties"])
+        finite = finite_rows(*chunk.values())
         n_failed += int(np.sum(~finite))
-        parts.append([chunk[name][finite] for name in ("theta", "rest_flux", "properties")])
-    theta, rest_flux, properties = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return SimulatedSet(theta, rest_flux, properties, n_failed)
+        chunks.append({name: array[finite] for name, array in chunk.items()} if not finite.all() else chunk)
+    names = [name for name in chunks[0] if name != THETA]
+    theta, *outputs = (np.concatenate([chunk[name] for chunk in chunks]) for name in (THETA, *names))
+    return SimulatedSet(theta, dict(zip(names, outputs, strict=True)), n_failed)
 
 
-def finite_rows(*arrays: Float[np.ndarray, "row _"]) -> np.ndarray:
+def finite_rows(*arrays: Float[np.ndarray, "row ..."]) -> np.ndarray:
     """True for the rows in which every number of every array is finite."""
-    return np.logical_and.reduce([np.isfinite(array).all(axis=1) for array in arrays])
+    return np.logical_and.reduce([np.isfinite(array.reshape(len(array), -1)).all(axis=1) for array in arrays])

@@ -9,30 +9,33 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from starling import igm
+from starling.components import LOG_FAGN, RATIOS, TORUS_PARAMETERS, Components
 from starling.cosmology import flux_scale
+from starling.lines import AT_TEN_PC, REST_FRAME_BANDS, LineLight, line_light
 from starling.parameters import ParameterSpace, prospector_alpha
 from starling.photometry import POGSON, load_bands, projection_matrix
-from starling.sfh import bin_edges_gyr, history_properties, mass_fractions
-from starling.sps import dust, igm
+from starling.sfh import N_BINS, bin_edges_gyr, history_properties, mass_fractions
+from starling.sps import dust
 from starling.sps.grids import Tables
 from starling.sps.pixels import PixelGrid, Projection, make_pixels, make_projection, project
 from starling.sps.prepare import BIRTH_CLOUD_GYR, Prepared, prepare
 from starling.sps.stars import age_weights, hat_weights
 
-UVJ_BANDS = ("bessell_U", "bessell_V", "twomass_J")
-_N_RATIOS = 6
-_TORUS_PARAMETERS = ("log_fagn", "log_agn_tau")
-
 
 class Spectrum(NamedTuple):
     """Rest-frame parts of a galaxy, mean L_lambda in pixels, Lsun/Angstrom per Msun formed; before the IGM.
 
-    ``young`` and ``nebular`` (inside birth clouds) and ``old`` are attenuated; ``dust`` is the emission of what dust
-    absorbed, ``absorbed`` its luminosity (Lsun per Msun formed), ``torus`` the attenuated AGN torus.
+    ``young`` and ``nebular`` (inside birth clouds) and ``old`` are attenuated; ``nebular`` is without the emission
+    lines whose attenuated luminosities (Lsun) are ``lines`` and which ``line_spectrum`` has in pixels; ``dust`` is the
+    emission of what dust absorbed, ``absorbed`` its luminosity (Lsun per Msun formed), ``torus`` the attenuated AGN
+    torus.
     """
 
     young: Float[Array, " pixel"]
     nebular: Float[Array, " pixel"]
+    lines: Float[Array, " line"]
+    line_spectrum: Float[Array, " pixel"]
     old: Float[Array, " pixel"]
     dust: Float[Array, " pixel"]
     torus: Float[Array, " pixel"]
@@ -41,8 +44,13 @@ class Spectrum(NamedTuple):
     mass_fraction: Float[Array, ""]
 
     @property
-    def total(self) -> Float[Array, " pixel"]:
+    def smooth(self) -> Float[Array, " pixel"]:
+        """All but the emission lines."""
         return self.young + self.nebular + self.old + self.dust + self.torus
+
+    @property
+    def total(self) -> Float[Array, " pixel"]:
+        return self.smooth + self.line_spectrum
 
 
 @jax.tree_util.register_dataclass
@@ -55,6 +63,7 @@ class ExactModel:
 
     prepared: Prepared
     projection_weights: tuple[Array, ...]
+    line_light: LineLight
     uvj: Float[Array, "3 pixel"]
     wave_effective_aa: Float[Array, " band"]
     space: ParameterSpace = field(metadata={"static": True})
@@ -74,13 +83,9 @@ class ExactModel:
 
     def rest_flux(self, theta: Float[Array, " param"]) -> Float[Array, " band"]:
         """Flux of one Msun formed, redshifted but at a distance of 10 pc, maggies; does not depend on ``logmass``."""
-        zred = self.space.unpack(theta)["zred"]
-        l_lambda = self.spectrum(theta).total
-        blue = int(np.count_nonzero(self.pixels.wave_aa < igm.LYMAN_ALPHA_AA))
-        wave = jnp.asarray(self.pixels.wave_aa[:blue], l_lambda.dtype)
-        l_lambda = l_lambda.at[:blue].multiply(igm.transmission(wave, zred))
-        projection = Projection(self.projection_weights, self.offsets, self.reach)
-        return project(l_lambda, zred, projection, self.pixels)
+        spectrum, zred = self.spectrum(theta), self.space.unpack(theta)["zred"]
+        n_bands = len(self.bands)
+        return self._project(spectrum.smooth, zred) + spectrum.lines @ self.line_light(zred)[:, :n_bands]
 
     def spectrum(self, theta: Float[Array, " param"]) -> Spectrum:
         """The rest-frame spectrum in its parts, with the 7-bin star-formation history of ``theta``."""
@@ -95,7 +100,7 @@ class ExactModel:
         values: Mapping[str, Any],
     ) -> Spectrum:
         """The spectrum for any piecewise-constant history: mass formed in each bin of lookback time."""
-        stars, nebular = self.prepared.stars, self.prepared.nebular
+        stars = self.prepared.stars
         metals = hat_weights(values["logzsol"], stars.log_z)
         formed = age_weights(masses, edges_gyr, stars.log_age, stars.log_step)
         n_young = stars.young.shape[1]
@@ -105,19 +110,70 @@ class ExactModel:
         old_formed = formed.at[:n_young].add(-young_formed)[-stars.old.shape[1] :]
         young = _mix(metals, young_formed, stars.young)
         old = _mix(metals, old_formed, stars.old)
-        emission = jnp.zeros_like(young)
-        if nebular is not None:
-            photons = (metals @ stars.photon_rate * young_formed) @ nebular.from_young
-            emission = _mix(hat_weights(values["gas_logz"], nebular.log_z), photons, nebular.spectra)
+        emission, lines = self._nebular(metals, young_formed, values)
         bolometric = jnp.sum(metals[:, None] * formed * stars.bolometric)
-        return self._with_dust(young, emission, old, bolometric, values)._replace(
-            mass_fraction=jnp.sum(metals[:, None] * formed * stars.mass_fraction) / jnp.sum(masses)
+        diffuse, clouds = self._screens(values, jnp.asarray(self.pixels.wave_aa, young.dtype))
+        widths = jnp.asarray(self.pixels.widths_aa, young.dtype)
+        _, line_clouds = self._screens(values, self.line_light.wave_aa)
+        absorbed = jnp.sum(widths * ((young + emission) * (1.0 - clouds) + old * (1.0 - diffuse)))
+        absorbed = absorbed + jnp.sum(lines * (1.0 - line_clouds))
+        thermal, infrared_share = self._thermal(values)
+        fagn = 10.0 ** values[LOG_FAGN] if self.prepared.torus is not None else 0.0
+        return Spectrum(
+            young=young * clouds,
+            nebular=emission * clouds,
+            lines=lines * line_clouds,
+            line_spectrum=self._line_spectrum(lines * line_clouds),
+            old=old * diffuse,
+            dust=absorbed * thermal,
+            torus=fagn * bolometric * self._torus(values) * diffuse,
+            absorbed=absorbed,
+            log_lir=jnp.log10(absorbed * infrared_share),
+            mass_fraction=jnp.sum(metals[:, None] * formed * stars.mass_fraction) / jnp.sum(masses),
+        )
+
+    def components(self, theta: Float[Array, " param"]) -> Components:
+        """What the flux is a sum of, in ``bands`` and ``REST_FRAME_BANDS``; see ``starling.components``."""
+        values, stars = self.space.unpack(theta), self.prepared.stars
+        edges = bin_edges_gyr(values["zred"])
+        metals = hat_weights(values["logzsol"], stars.log_z)
+        formed, young_formed = (
+            jax.vmap(
+                lambda masses, limit=limit: age_weights(masses, edges, stars.log_age, stars.log_step, limit)
+            )(jnp.eye(N_BINS))
+            for limit in (None, BIRTH_CLOUD_GYR)
+        )
+        n_young = stars.young.shape[1]
+        old_formed = formed.at[:, :n_young].add(-young_formed[:, :n_young])[:, -stars.old.shape[1] :]
+        old = jax.vmap(lambda weights: _mix(metals, weights, stars.old))(old_formed)
+        # only the youngest bin has stars in birth clouds
+        emission, lines = self._nebular(metals, young_formed[0, :n_young], values)
+        young = _mix(metals, young_formed[0, :n_young], stars.young) + emission
+        diffuse, clouds = self._screens(values, jnp.asarray(self.pixels.wave_aa, young.dtype))
+        widths = jnp.asarray(self.pixels.widths_aa, young.dtype)
+        _, line_clouds = self._screens(values, self.line_light.wave_aa)
+        light = (old * diffuse).at[0].add(young * clouds)
+        thermal, infrared_share = self._thermal(values)
+        spectra = jnp.concatenate([light, thermal[None], (self._torus(values) * diffuse)[None]])
+        observed = jax.vmap(lambda spectrum: self._project(spectrum, values["zred"]))(spectra)
+        channels = jnp.concatenate([observed, spectra @ self.uvj.T], axis=1)
+        return Components(
+            stars=channels[:N_BINS],
+            lines=lines * line_clouds,
+            absorbed=((old * (1.0 - diffuse)).at[0].add(young * (1.0 - clouds)) @ widths)
+            .at[0]
+            .add(jnp.sum(lines * (1.0 - line_clouds))),
+            bolometric=formed @ (metals @ stars.bolometric),
+            mass_fraction=formed @ (metals @ stars.mass_fraction),
+            dust=channels[N_BINS],
+            infrared_share=infrared_share,
+            torus=channels[N_BINS + 1],
         )
 
     def spectral_properties(self, theta: Float[Array, " param"]) -> dict[str, Array]:
         """What only a spectrum tells, per Msun formed: log_mass_fraction, u_minus_v, v_minus_j, log_lir_per_msun."""
         spectrum = self.spectrum(theta)
-        u, v, j = -POGSON * jnp.log(self.uvj @ spectrum.total)
+        u, v, j = -POGSON * jnp.log(self.uvj @ spectrum.smooth + spectrum.lines @ self.line_light.rest)
         return {
             "log_mass_fraction": jnp.log10(spectrum.mass_fraction),
             "u_minus_v": u - v,
@@ -152,52 +208,71 @@ class ExactModel:
         return replace(
             self,
             projection_weights=tuple(weights[rows] for weights in self.projection_weights),
+            line_light=self.line_light.select(rows),
             wave_effective_aa=self.wave_effective_aa[rows],
             bands=tuple(bands),
             curve_sha256=tuple(self.curve_sha256[row] for row in rows),
         )
 
-    def _with_dust(
-        self, young: Array, emission: Array, old: Array, bolometric: Array, values: Mapping[str, Any]
-    ) -> Spectrum:
-        """Attenuate the parts and add the emission of the dust and the torus."""
-        table, torus = self.prepared.dust_emission, self.prepared.torus
-        wave = jnp.asarray(self.pixels.wave_aa, young.dtype)
-        widths = jnp.asarray(self.pixels.widths_aa, young.dtype)
+    def _nebular(
+        self, metals: Float[Array, " z"], young_formed: Float[Array, " young"], values: Mapping[str, Any]
+    ) -> tuple[Float[Array, " pixel"], Float[Array, " line"]]:
+        """Continuum (with the weakest lines) and lines of the gas around young stars, before dust."""
+        stars, nebular = self.prepared.stars, self.prepared.nebular
+        if nebular is None:
+            return jnp.zeros(stars.young.shape[-1], stars.young.dtype), jnp.zeros(0, stars.young.dtype)
+        photons = (metals @ stars.photon_rate * young_formed) @ nebular.from_young
+        metallicity = hat_weights(values["gas_logz"], nebular.log_z)
+        return _mix(metallicity, photons, nebular.spectra), _mix(metallicity, photons, nebular.lines)
+
+    def _line_spectrum(self, lines: Float[Array, " line"]) -> Float[Array, " pixel"]:
+        if self.prepared.nebular is None:
+            return jnp.zeros(self.pixels.wave_aa.size, lines.dtype)
+        return lines @ self.prepared.nebular.line_pixels
+
+    def _screens(
+        self, values: Mapping[str, Any], wave_aa: Float[Array, " wave"]
+    ) -> tuple[Float[Array, " wave"], Float[Array, " wave"]]:
+        """Transmission of the diffuse dust, and of that and the birth clouds together."""
         if self.attenuation == "calzetti":
-            curve = dust.calzetti(wave)
+            curve = dust.calzetti(wave_aa)
         else:
-            curve = dust.kriek_conroy(wave, values["dust_index"])
+            curve = dust.kriek_conroy(wave_aa, values["dust_index"])
         diffuse = jnp.exp(-values["dust2"] * curve)
-        clouds = diffuse * jnp.exp(-values["dust1_fraction"] * values["dust2"] * dust.birth_cloud(wave))
-        absorbed = jnp.sum(widths * ((young + emission) * (1.0 - clouds) + old * (1.0 - diffuse)))
-        thermal, log_lir = jnp.zeros_like(young), jnp.asarray(-jnp.inf, young.dtype)
-        if table is not None:
-            share = dust.emission_weights(
-                values["duste_qpah"],
-                values["duste_umin"],
-                10.0 ** values["log_duste_gamma"],
-                table.qpah,
-                table.umin,
-                table.luminosity,
-            ).ravel()
-            red = share @ table.spectra
-            thermal = absorbed * jnp.concatenate([jnp.zeros(young.size - red.size, young.dtype), red])
-            log_lir = jnp.log10(absorbed * (share @ table.infrared_share))
-        agn = jnp.zeros_like(young)
-        if torus is not None:
-            shape = hat_weights(10.0 ** values["log_agn_tau"], torus.tau) @ torus.spectra
-            agn = 10.0 ** values["log_fagn"] * bolometric * shape * diffuse
-        return Spectrum(
-            young * clouds,
-            emission * clouds,
-            old * diffuse,
-            thermal,
-            agn,
-            absorbed,
-            log_lir,
-            jnp.ones_like(absorbed),
-        )
+        clouds = diffuse * jnp.exp(-values["dust1_fraction"] * values["dust2"] * dust.birth_cloud(wave_aa))
+        return diffuse, clouds
+
+    def _thermal(self, values: Mapping[str, Any]) -> tuple[Float[Array, " pixel"], Float[Array, ""]]:
+        """Emission of the dust per Lsun absorbed, and the share of it in 8-1000 um; zeros without dust emission."""
+        table, n_pixels = self.prepared.dust_emission, self.pixels.wave_aa.size
+        if table is None:
+            return jnp.zeros(n_pixels, jnp.float32), jnp.zeros((), jnp.float32)
+        share = dust.emission_weights(
+            values["duste_qpah"],
+            values["duste_umin"],
+            10.0 ** values["log_duste_gamma"],
+            table.qpah,
+            table.umin,
+            table.luminosity,
+        ).ravel()
+        red = share @ table.spectra
+        blue = jnp.zeros(n_pixels - red.size, red.dtype)
+        return jnp.concatenate([blue, red]), share @ table.infrared_share
+
+    def _torus(self, values: Mapping[str, Any]) -> Float[Array, " pixel"]:
+        """Emission of the torus per Lsun, before the diffuse dust; zeros without a torus."""
+        torus = self.prepared.torus
+        if torus is None:
+            return jnp.zeros(self.pixels.wave_aa.size, jnp.float32)
+        return hat_weights(10.0 ** values["log_agn_tau"], torus.tau) @ torus.spectra
+
+    def _project(self, l_lambda: Float[Array, " pixel"], zred: Float[Array, ""]) -> Float[Array, " band"]:
+        """Maggies at 10 pc of a rest-frame spectrum behind the IGM."""
+        blue = int(np.count_nonzero(self.pixels.wave_aa < igm.LYMAN_ALPHA_AA))
+        wave = jnp.asarray(self.pixels.wave_aa[:blue], l_lambda.dtype)
+        l_lambda = l_lambda.at[:blue].multiply(igm.transmission(wave, zred))
+        projection = Projection(self.projection_weights, self.offsets, self.reach)
+        return project(l_lambda, zred, projection, self.pixels)
 
 
 def exact_model(
@@ -217,21 +292,24 @@ def exact_model(
     pixels = pixels or make_pixels()
     if attenuation not in ("kriek_conroy", "calzetti"):
         raise ValueError(f"attenuation {attenuation!r}: use 'kriek_conroy' or 'calzetti'")
-    if tables.torus is None and any(name in space for name in _TORUS_PARAMETERS):
+    if tables.torus is None and any(name in space for name in TORUS_PARAMETERS):
         raise ValueError(
             f"space {space.name!r} has an AGN torus but the tables have none: give an FSPS data directory "
             "(its dust/Nenkova08 table), or use prospector_alpha(agn=False)"
         )
-    if tables.torus is not None and not all(name in space for name in _TORUS_PARAMETERS):
-        raise ValueError(f"the tables have an AGN torus but space {space.name!r} lacks {_TORUS_PARAMETERS}")
+    if tables.torus is not None and not all(name in space for name in TORUS_PARAMETERS):
+        raise ValueError(f"the tables have an AGN torus but space {space.name!r} lacks {TORUS_PARAMETERS}")
     curves = load_bands(bands)
     max_zred = space.parameters[space.index("zred")].high
     projection = make_projection(curves, pixels, max_zred)
-    uvj = projection_matrix(load_bands(UVJ_BANDS), pixels.edges_aa)
+    uvj = projection_matrix(load_bands(REST_FRAME_BANDS), pixels.edges_aa) * AT_TEN_PC
+    prepared = prepare(tables, space, pixels)
+    lines = np.zeros(0) if prepared.nebular is None else np.asarray(prepared.nebular.line_wave_aa, float)
     return ExactModel(
-        prepared=prepare(tables, space, pixels),
+        prepared=prepared,
         projection_weights=projection.weights,
-        uvj=jnp.asarray(uvj / uvj.max(), jnp.float32),
+        line_light=line_light(lines, curves, max_zred),
+        uvj=jnp.asarray(uvj, jnp.float32),
         wave_effective_aa=jnp.asarray([curve.wave_effective_aa for curve in curves]),
         space=space,
         bands=tuple(curve.name for curve in curves),
@@ -246,7 +324,7 @@ def exact_model(
 
 
 def _ratios(values: Mapping[str, Array]) -> Float[Array, " ratio=6"]:
-    return jnp.stack([values[f"logsfr_ratios_{i}"] for i in range(1, _N_RATIOS + 1)])
+    return jnp.stack([values[name] for name in RATIOS])
 
 
 def _mix(first: Array, second: Array, spectra: Array) -> Array:

@@ -15,12 +15,10 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import sparse
 
+from starling.igm import LYMAN_ALPHA_AA
+from starling.lines import AT_TEN_PC
 from starling.photometry import Band, projection_matrix
-from starling.sps.igm import LYMAN_ALPHA_AA
 from starling.sps.stars import LYMAN_LIMIT_AA
-
-_LSUN_CGS = 3.828e33
-_TEN_PC_CM = 3.0856775814913673e19
 
 # (first wavelength, ln step): fine where the SSP tables resolve lines and breaks. The edges at the Lyman limit and at
 # Lyman alpha keep what the intergalactic medium and the nebulae absorb in pixels of their own.
@@ -124,12 +122,11 @@ class Projection(NamedTuple):
 
 def make_projection(bands: Sequence[Band], pixels: PixelGrid, max_zred: float) -> Projection:
     """Projection for redshifts 0 to ``max_zred``; light of 1 Lsun/Angstrom at 10 pc."""
-    scale = _LSUN_CGS / (4.0 * np.pi * _TEN_PC_CM**2)
     weights, offsets, reaches = [], [], []
     for start, step, count in zip(pixels.starts_aa[:-1], pixels.steps, pixels.counts, strict=True):
         reach = int(np.floor(np.log1p(max_zred) / step)) + 2
         edges = start * np.exp(step * np.arange(count + reach + 1))
-        matrix = projection_matrix(bands, edges) * scale
+        matrix = projection_matrix(bands, edges) * AT_TEN_PC
         seen = np.flatnonzero(np.any(matrix > 0, axis=0))
         first, last = (int(seen[0]), int(seen[-1]) + 1) if seen.size else (0, 1)
         weights.append(jnp.asarray(matrix[:, first:last], jnp.float32))

@@ -13,6 +13,8 @@ from starling.sps.pixels import PixelGrid, deposit_lines, rebin
 from starling.sps.stars import LYMAN_LIMIT_AA, ionising_photon_rate
 
 BIRTH_CLOUD_GYR = 0.01
+# Lines that never carry more than this share of the light of all lines are part of the continuum.
+_WEAK_LINE = 1e-3
 _INFRARED_AA = (8e4, 1e7)
 
 
@@ -30,11 +32,18 @@ class Stars(NamedTuple):
 
 
 class Nebular(NamedTuple):
-    """Nebular spectra per ionising photon (1e46 / s), and the interpolation from young SSP nodes to their ages."""
+    """Nebular light per ionising photon (1e46 / s), and the interpolation from young SSP nodes to its ages.
+
+    ``spectra`` are the continuum and the weakest lines, ``lines`` the luminosities (Lsun) of the others;
+    ``line_pixels`` shares a line between the two nearest pixels.
+    """
 
     log_z: Float[Array, " gas_z"]
     from_young: Float[Array, "young neb_age"]
     spectra: Float[Array, "gas_z neb_age pixel"]
+    lines: Float[Array, "gas_z neb_age line"]
+    line_wave_aa: Float[Array, " line"]
+    line_pixels: Float[Array, "line pixel"]
 
 
 class DustEmission(NamedTuple):
@@ -111,8 +120,18 @@ def _nebular(grid: NebularGrid, ssp: SSPGrid, n_young: int, pixels: PixelGrid) -
     log_nodes, log_young = np.log(grid.age_gyr[:keep]), np.log(ssp.age_gyr[:n_young])
     from_young = np.stack([np.interp(log_young, log_nodes, row) for row in np.eye(keep)], axis=1)
     continuum = rebin(grid.wave_aa, grid.continuum[:, :keep] * _PHOTON_UNIT, pixels)
-    lines = deposit_lines(grid.line_wave_aa, grid.lines[:, :keep] * _PHOTON_UNIT, pixels)
-    return Nebular(_single(grid.log_z), _single(from_young), _single(continuum + lines))
+    lines = grid.lines[:, :keep] * _PHOTON_UNIT
+    strong = np.max(lines / np.sum(lines, axis=-1, keepdims=True), axis=(0, 1)) > _WEAK_LINE
+    wave = grid.line_wave_aa[strong]
+    weak = deposit_lines(grid.line_wave_aa[~strong], lines[..., ~strong], pixels)
+    return Nebular(
+        log_z=_single(grid.log_z),
+        from_young=_single(from_young),
+        spectra=_single(continuum + weak),
+        lines=_single(lines[..., strong]),
+        line_wave_aa=_single(wave),
+        line_pixels=_single(deposit_lines(wave, np.eye(wave.size), pixels)),
+    )
 
 
 def _dust_emission(grid: DustEmissionGrid, pixels: PixelGrid) -> DustEmission:

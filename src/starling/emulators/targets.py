@@ -1,0 +1,78 @@
+"""What the emulators are measured by: magnitudes and properties of whole galaxies, from any simulated set."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from starling.components import Components, mixture_of, spectral_properties, terms
+from starling.lines import LineLight
+from starling.parameters import ParameterSpace
+from starling.photometry import arsinh_magnitude
+from starling.simulation import SimulatedSet
+
+_BATCH = 4096
+
+
+class Totals(NamedTuple):
+    """Parameters, arsinh magnitudes of the flux at 10 pc per Msun formed, ``SPECTRAL_PROPERTIES``."""
+
+    theta: Float[Array, "row param"]
+    magnitudes: Float[Array, "row band"]
+    properties: Float[Array, "row property=4"]
+    softening: float
+
+
+def has_components(simulated: SimulatedSet) -> bool:
+    """Whether a set holds components, and not only fluxes of whole galaxies."""
+    return set(Components._fields) <= set(simulated.outputs)
+
+
+def components_of(simulated: SimulatedSet) -> Components:
+    """The components of a set, rows first; ValueError where it has none."""
+    if not has_components(simulated):
+        raise ValueError(
+            "this training needs the components of fluxes (stars by bin, dust, torus), which the simulated sets do not "
+            "have: use a simulator that gives them, or network.kind: direct"
+        )
+    return Components(*(jnp.asarray(simulated.outputs[name]) for name in Components._fields))
+
+
+@jax.jit
+def fluxes_of_lines(
+    light: LineLight, zred: Float[Array, " row"], lines: Float[Array, "row line"]
+) -> Float[Array, "row channel"]:
+    """Flux of all emission lines of many galaxies."""
+    flux: Float[Array, "row channel"] = jax.lax.map(
+        lambda row: row[1] @ light(row[0]), (zred, lines), batch_size=256
+    )
+    return flux
+
+
+def totals(space: ParameterSpace, softening: float, light: LineLight, simulated: SimulatedSet) -> Totals:
+    """Magnitudes and properties of the galaxies of a set."""
+    theta = jnp.asarray(simulated.theta)
+    if not has_components(simulated):
+        flux, properties = (jnp.asarray(simulated.outputs[name]) for name in ("rest_flux", "properties"))
+        return Totals(theta, arsinh_magnitude(flux, softening), properties, softening)
+
+    @jax.jit
+    def combine(parts: Components, theta: Array, line_flux: Array) -> tuple[Array, Array]:
+        def one(parts: Components, theta: Array, line_flux: Array) -> tuple[Array, Array]:
+            mixture = mixture_of(space, theta)
+            flux = jnp.sum(terms(parts, mixture, line_flux), axis=0)
+            return arsinh_magnitude(flux[:-3], softening), spectral_properties(parts, mixture, flux[-3:])
+
+        return jax.vmap(one)(parts, theta, line_flux)
+
+    parts = components_of(simulated)
+    line_flux = fluxes_of_lines(light, theta[:, space.index("zred")], parts.lines)
+    pieces = [
+        combine(jax.tree.map(lambda array, rows=rows: array[rows], parts), theta[rows], line_flux[rows])
+        for rows in np.array_split(np.arange(len(theta)), -(-len(theta) // _BATCH))
+    ]
+    magnitudes, properties = (jnp.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+    return Totals(theta, magnitudes, properties, softening)
