@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import beartype.typing  # noqa: F401  TYPE_CHECKER names it
+import jax
 import matplotlib as mpl
 import pytest
 from jaxtyping import install_import_hook
@@ -17,6 +18,8 @@ TYPE_CHECKER = (
 install_import_hook("starling", TYPE_CHECKER)
 
 mpl.use("Agg")
+# Fits are shared out over devices, as they are on a machine with several.
+jax.config.update("jax_num_cpu_devices", 2)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from starling import igm
-from starling.lines import AT_TEN_PC, REST_FRAME_BANDS, line_light
+from starling.lines import AT_TEN_PC, REST_FRAME_BANDS, line_light, line_table
 from starling.photometry import load_bands, synthetic_maggies
 
 BANDS = ("subaru_suprimecam_ia738", "acs_wfc_f814w", "spitzer_irac_ch1")
@@ -38,16 +38,19 @@ def test_rest_frame_channels_do_not_move_and_bands_can_be_chosen() -> None:
     np.testing.assert_array_equal(part[:, :2], one[:, [2, 0]])
 
 
-def test_only_lines_that_can_be_seen_are_visible() -> None:
-    light = line_light(WAVES, load_bands(("acs_wfc_f814w",)), 3.0)  # 6,900 to 9,700 Angstrom
-    for bounds in ((0.02, 0.1), (0.3, 0.6), (0.5, 3.0)):
-        lines = light.visible(bounds)
-        seen = set(lines.tolist())
-        response = np.stack([np.asarray(light(jnp.asarray(z)))[:, 0] for z in np.linspace(*bounds, 400)])
-        assert seen >= set(np.flatnonzero(response.max(axis=0) > 0))
-        assert all(response[:, line].max() > 0 for line in seen)
-        zred = jnp.asarray(bounds[0])
-        np.testing.assert_array_equal(light.take(lines)(zred), light(zred)[jnp.asarray(lines)])
+def test_a_table_over_redshift_has_the_lines_that_show_and_their_light() -> None:
+    bounds = (0.5, 3.0)
+    light = line_light(WAVES, load_bands(BANDS), bounds[1])
+    table, seen = line_table(light, bounds).select([1, 0])
+    redshifts = jnp.linspace(*bounds, 300)
+    exact = jax.vmap(light)(redshifts)[:, :, jnp.asarray([1, 0])]
+    shown = np.flatnonzero(np.asarray(exact).max(axis=(0, 2)) > 0)
+    assert list(seen) == list(shown)
+    assert len(seen) < len(WAVES)
+    luminosities = jnp.asarray([1.0, 0.5, 2.0, 3.0, 0.7])
+    flux = jax.vmap(lambda z: table.flux(luminosities[seen], z))(redshifts)
+    expected = jnp.einsum("l,zlb->zb", luminosities, exact)
+    np.testing.assert_allclose(flux, expected, atol=3e-3 * float(expected.max()))
 
 
 def test_half_of_lyman_alpha_is_on_the_absorbed_side() -> None:

@@ -7,7 +7,7 @@ from typing import Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from starling import igm
 from starling.photometry import Band, ab_zero_counts, load_bands
@@ -46,27 +46,42 @@ class LineLight:
         seen = seen.at[blue].multiply(passed[:, None], unique_indices=True)
         return jnp.concatenate([seen, self.rest], axis=1).astype(zred.dtype)
 
-    def take(self, lines: Sequence[int] | np.ndarray) -> Self:
-        """These of the lines."""
-        index = np.asarray(lines, int)
-        return replace(
-            self,
-            wave_aa=self.wave_aa[index],
-            rest=self.rest[index],
-            absorbed=_absorbed(np.asarray(self.wave_aa)[index]),
-        )
-
-    def visible(self, zred: tuple[float, float]) -> np.ndarray:
-        """Numbers of the lines that a source in this range of redshift can show in any of the bands."""
-        open_nodes = np.flatnonzero(np.any(np.asarray(self.table) > 0.0, axis=1))
-        ends = np.log(np.asarray(self.wave_aa, float))[:, None] + np.log1p(zred) - self.log_start
-        first, last = np.floor(ends / _STEP).astype(int).T
-        # nodes from `first` to `last` + 1 are read
-        return np.flatnonzero(np.searchsorted(open_nodes, first) < np.searchsorted(open_nodes, last + 2))
-
     def select(self, columns: Sequence[int] | np.ndarray) -> Self:
         """The same lines in these of the bands."""
         return replace(self, table=self.table[:, jnp.asarray(columns, int)])
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LineTable:
+    """``LineLight`` in the bands at nodes of redshift, to be read off: cheap to evaluate and to differentiate."""
+
+    light: Float[Array, "node line band"]
+    log_start: float = field(
+        metadata={"static": True}
+    )  # ln(1 + z) of the first node; steps as in ``LineLight``
+
+    def flux(self, lines: Float[Array, " line"], zred: Float[Array, ""]) -> Float[Array, " band"]:
+        """Maggies at 10 pc of lines of these luminosities (Lsun)."""
+        place = (jnp.log1p(zred) - self.log_start) / _STEP
+        left = jnp.clip(jnp.floor(jax.lax.stop_gradient(place)), 0, self.light.shape[0] - 2).astype(jnp.int32)
+        near, far = (lines @ self.light[left + side] for side in (0, 1))
+        return near + (place - left) * (far - near)
+
+    def select(self, columns: Sequence[int] | np.ndarray) -> tuple[Self, Int[np.ndarray, " line"]]:
+        """The table for these of the bands, and the numbers of the lines that are left: those that show in a band."""
+        part = self.light[:, :, np.asarray(columns, int)]
+        seen = np.flatnonzero(np.any(np.asarray(part) > 0.0, axis=(0, 2)))
+        return replace(self, light=part[:, seen]), seen
+
+
+def line_table(light: LineLight, zred: tuple[float, float]) -> LineTable:
+    """The light of lines in the bands, between two redshifts."""
+    n_bands = light.table.shape[1]
+    low, high = (float(np.log1p(z)) for z in zred)
+    nodes = np.expm1(low + _STEP * np.arange(int(np.ceil((high - low) / _STEP)) + 2))
+    values = jax.jit(lambda light, z: jax.lax.map(lambda z: light(z)[:, :n_bands], z, batch_size=64))
+    return LineTable(values(light, jnp.asarray(nodes, jnp.float32)), low)
 
 
 def line_light(wave_aa: Float[np.ndarray, " line"], bands: Sequence[Band], max_zred: float) -> LineLight:

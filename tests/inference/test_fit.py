@@ -63,6 +63,16 @@ def test_padding_changes_nothing(linear_draws, linear_model, linear_data, quick)
     np.testing.assert_array_equal(six.theta[:5], linear_draws.theta)
 
 
+def test_the_number_of_devices_changes_nothing(linear_draws, linear_model, linear_data, quick, monkeypatch):
+    assert jax.device_count() > 1
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    alone = fit(jax.random.key(3), linear_data, linear_model, settings=quick)
+    # rounding differs between programs, and grows along a chain
+    np.testing.assert_allclose(alone.step_size[0], linear_draws.step_size[0], rtol=0.2)
+    for draws in (alone, linear_draws):
+        assert_posterior(draws, diagnose(draws), 0, linear_model, take(linear_data, 0))
+
+
 def test_a_bad_galaxy_leaves_others_alone(linear_draws, linear_model, linear_data, quick):
     pair = take(linear_data, [0, 1])
     spoiled = pair._replace(flux=pair.flux.at[1].set(np.nan))

@@ -26,6 +26,10 @@ def fit(
     ] = False,
 ) -> None:
     """Fit the galaxies of a table. A run that was stopped goes on when the same command is given again."""
+    from starling.cli.devices import use_all_cores
+
+    use_all_cores()  # the imports below already ask JAX for its devices
+
     from rich.console import Console
 
     from starling.catalogues import load_catalogue, read_config

@@ -15,7 +15,7 @@ TABLE = "quickstart.ecsv"
 MAIN = ("logmass", "logzsol", "dust2", "dust_index", "sfr_100", "log_ssfr_100", "mwa", "zred")
 EXAMPLES = 6
 # shorter than the default of `starling fit`, so that two cores need less than three minutes
-QUICK = {"n_warmup": 250, "mean_steps": 55.0}
+QUICK = {"n_warmup": 250, "mean_steps": 70.0}
 
 
 def quickstart(
@@ -31,6 +31,10 @@ def quickstart(
 ) -> None:
     """Fit 64 simulated galaxies with the emulator of the package, and compare with the truth."""
     from importlib import resources
+
+    from starling.cli.devices import use_all_cores
+
+    use_all_cores()  # the imports below already ask JAX for its devices
 
     from astropy.table import Table as AstropyTable
     from rich.console import Console

@@ -63,7 +63,7 @@ def save_emulator(path: Path, emulator: PhotometryEmulator, header: dict[str, An
     }
     arrays = {name: getattr(emulator, name) for name in _PER_BAND}
     if isinstance(emulator.core, MixtureCore):
-        arrays[_LINES] = emulator.core.rest_light.wave_aa
+        arrays[_LINES] = emulator.core.line_wave_aa
     for role, branch in branches.items():
         arrays |= {f"{role}.network.{name}": array for name, array in weights_of(branch.network).items()}
         arrays |= {

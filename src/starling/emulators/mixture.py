@@ -29,7 +29,7 @@ from starling.emulators.branch import Branch, merge
 from starling.emulators.features import REDSHIFT, Features
 from starling.emulators.networks import Architecture, Network, with_affine_outputs
 from starling.emulators.targets import components_of, fluxes_of_lines
-from starling.lines import REST_FRAME_BANDS, LineLight
+from starling.lines import REST_FRAME_BANDS, LineLight, LineTable, line_table
 from starling.parameters import ParameterSpace
 from starling.photometry import POGSON, arsinh_magnitude
 from starling.sfh import N_BINS
@@ -90,25 +90,25 @@ def unpack(packed: Mapping[str, Float[Array, "*batch output"]]) -> Components:
 class MixtureCore:
     """``theta`` to the logarithms of components by role; ``rest`` has the rest-frame bands, ``bands`` the observed.
 
-    ``bands`` has only the lines that can be seen in a band, ``rest`` all of them; so have ``light`` and ``rest_light``.
+    ``bands`` and ``line_table`` have only the lines that can be seen in a band, ``rest`` all of them.
     """
 
     bands: dict[str, Branch]
     rest: dict[str, Branch]
-    light: LineLight
-    rest_light: LineLight
+    line_table: LineTable
+    line_wave_aa: Float[Array, " line"]
+    rest_lines: Float[Array, "line 3"]
     space: ParameterSpace = field(metadata={"static": True})
 
     def rest_flux(self, theta: Float[Array, " param"]) -> Float[Array, " band"]:
         """Flux at 10 pc per Msun formed, maggies."""
         parts = _evaluate(self.bands, theta)
-        response = self.light(theta[self.space.index(REDSHIFT)])[:, : self.n_bands]
-        mixture = mixture_of(self.space, theta)
-        return jnp.sum(terms(parts, mixture, parts.lines @ response), axis=0)
+        lines = self.line_table.flux(parts.lines, theta[self.space.index(REDSHIFT)])
+        return jnp.sum(terms(parts, mixture_of(self.space, theta), lines), axis=0)
 
     def spectral_properties(self, theta: Float[Array, " param"]) -> Float[Array, " property=4"]:
         parts, mixture = _evaluate(self.rest, theta), mixture_of(self.space, theta)
-        flux = terms(parts, mixture, parts.lines @ self.rest_light.rest)
+        flux = terms(parts, mixture, parts.lines @ self.rest_lines)
         return spectral_properties(parts, mixture, jnp.sum(flux, axis=0))
 
     @property
@@ -118,10 +118,9 @@ class MixtureCore:
     def select(self, columns: Sequence[int]) -> Self:
         """The core for these of its bands."""
         taken = _take(self.bands, self.n_bands, np.asarray(columns, int))
-        light = self.light.select(columns)
-        seen = light.visible(_redshifts(self.space))
+        table, seen = self.line_table.select(columns)
         taken["lines"] = taken["lines"].take(seen)
-        return replace(self, bands=taken, light=light.take(seen))
+        return replace(self, bands=taken, line_table=table)
 
     def branches(self) -> dict[str, Branch]:
         """The whole networks, as ``mixture_core`` takes them."""
@@ -140,13 +139,10 @@ def mixture_core(branches: Mapping[str, Branch], light: LineLight, space: Parame
     n_channels = branches["dust"].n_outputs - 1
     channels = np.arange(n_channels)
     bands, rest = (_take(branches, n_channels, c) for c in (channels[:-_N_REST], channels[-_N_REST:]))
-    core = MixtureCore(bands, rest, light, light.select([]), space)
-    return core.select(range(core.n_bands))
-
-
-def _redshifts(space: ParameterSpace) -> tuple[float, float]:
     zred = space.parameters[space.index(REDSHIFT)]
-    return zred.low, zred.high
+    table = line_table(light, (zred.low, zred.high))
+    core = MixtureCore(bands, rest, table, light.wave_aa, light.rest, space)
+    return core.select(range(core.n_bands))
 
 
 def _take(branches: Mapping[str, Branch], n_channels: int, channels: np.ndarray) -> dict[str, Branch]:

@@ -31,6 +31,16 @@ class _Static(NamedTuple):
     n_descents: int
     descent_steps: int
     error_floor: float
+    devices: int
+
+
+def _over_galaxies(function: Callable[..., Any], devices: int, *arguments: Any) -> Any:
+    """``function`` of arrays with galaxies first, shared out over the devices: no device ever waits for another."""
+    if devices == 1:
+        return function(*arguments)
+    mesh = jax.make_mesh((devices,), ("galaxy",), axis_types=(jax.sharding.AxisType.Auto,))
+    each = jax.sharding.PartitionSpec("galaxy")
+    return jax.shard_map(function, mesh=mesh, in_specs=each, out_specs=each, check_vma=False)(*arguments)
 
 
 class Progress(NamedTuple):
@@ -83,7 +93,7 @@ def _begin(
         begun = chain_kernels.begin(start.states, start.inverse_metric, static.target)
         return begun, start.n_modes
 
-    return jax.vmap(one)(index, observations)
+    return _over_galaxies(jax.vmap(one), static.devices, index, observations)
 
 
 @partial(jax.jit, static_argnames=("model", "static"))
@@ -115,12 +125,13 @@ def _advance(
             max_doublings=static.max_doublings,
         )
 
-    return jax.vmap(one)(index, observations, chains)
+    return _over_galaxies(jax.vmap(one), static.devices, index, observations, chains)
 
 
-@partial(jax.jit, static_argnames=("target",))
-def _update_metric(chains: Chains, target: float) -> Chains:
-    return jax.vmap(lambda one: chain_kernels.update_metric(one, target))(chains)
+@partial(jax.jit, static_argnames=("static",))
+def _update_metric(chains: Chains, static: _Static) -> Chains:
+    update = jax.vmap(lambda one: chain_kernels.update_metric(one, static.target))
+    return _over_galaxies(update, static.devices, chains)
 
 
 @partial(jax.jit, static_argnames=("model", "static"))
@@ -149,7 +160,7 @@ def _sites(
 
         return jax.vmap(jax.vmap(at))(positions)
 
-    return jax.vmap(one)(observations, positions)
+    return _over_galaxies(jax.vmap(one), static.devices, observations, positions)
 
 
 def fit(
@@ -164,19 +175,20 @@ def fit(
     """Posterior draws for a batch of galaxies, maggies in, one leading galaxy axis.
 
     ``model`` is any NumPyro model of one galaxy with the signature of ``galaxy_model`` and its sites (call it inside
-    yours). Galaxies run in batches of ``settings.batch_size``; the last one is padded, so that nothing compiles
-    twice. The draws of a galaxy depend on ``key`` and its position in the input, not on its neighbours. A galaxy that
-    cannot be fitted gets draws and a flag (see ``diagnose``), never an exception.
+    yours). Galaxies run in batches of ``settings.batch_size``, shared out over all JAX devices; the last one is padded,
+    so that nothing compiles twice. The draws of a galaxy depend on ``key`` and its position in the input, not on its
+    neighbours. A galaxy that cannot be fitted gets draws and a flag (see ``diagnose``), never an exception.
     """
     settings = settings or SamplerSettings()
     problems = check(observations, forward_model)
     n = observations.flux.shape[0]
-    size = min(settings.batch_size, n)
+    devices = min(jax.device_count(), n)
+    size = -(-min(settings.batch_size, n) // devices) * devices
     pieces: list[_Batch] = []
     for offset in range(0, n, size):
         index = np.arange(offset, offset + size)
         batch = take(observations, np.where(index < n, index, offset))
-        steps = _run(key, jnp.asarray(index), batch, forward_model, model, settings)
+        steps = _run(key, jnp.asarray(index), batch, forward_model, model, settings, devices)
         for done, total, stage, result in steps:
             if progress is not None:
                 fraction = (offset + size * done / total) / (size * -(-n // size))
@@ -218,6 +230,7 @@ def _run(
     forward_model: ForwardModel,
     model: Model,
     settings: SamplerSettings,
+    devices: int,
 ) -> Iterator[tuple[int, int, str, _Batch | None]]:
     """One batch, yielding (transitions done, of all, stage, result) after every compiled call."""
     total = settings.n_warmup + settings.n_draws
@@ -233,6 +246,7 @@ def _run(
             settings.n_descents,
             settings.descent_steps,
             settings.error_floor,
+            devices,
         ),
     }
     yield 0, total, "initialising", None
@@ -243,7 +257,7 @@ def _run(
         warming = first < settings.n_warmup
         yield first, total, "warm-up" if warming else "sampling", None
         if first and first in _metric_updates(settings):
-            chains = _update_metric(chains, settings.target_accept)
+            chains = _update_metric(chains, static["static"])
         chains, record = _advance(
             key_chain,
             index,
