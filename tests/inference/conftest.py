@@ -85,7 +85,7 @@ def quick():
     """Settings of a short run without error floor; batches of two, so the last one of five galaxies is padded."""
     return SamplerSettings(
         n_warmup=100,
-        n_draws=250,
+        n_draws=500,
         mean_steps=5,
         target_accept=0.8,
         n_descents=3,

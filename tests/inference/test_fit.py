@@ -41,9 +41,9 @@ def test_linear_gaussian_posterior(linear_draws, linear_model, linear_data, gala
 
 
 def test_shapes_and_fixed_parameters(linear_draws, linear_data):
-    assert linear_draws.theta.shape == (5, 4, 250, 4)
+    assert linear_draws.theta.shape == (5, 4, 500, 4)
     assert linear_draws.free == ("a", "logsfr_ratios_1", "logsfr_ratios_2")
-    expected = np.broadcast_to(np.asarray(linear_data.fixed["zred"])[:, None, None], (5, 4, 250))
+    expected = np.broadcast_to(np.asarray(linear_data.fixed["zred"])[:, None, None], (5, 4, 500))
     np.testing.assert_array_equal(linear_draws.theta[..., 3], expected)
 
 
@@ -100,7 +100,7 @@ def wider(observation, forward_model, *, error_floor=0.05):
 def test_a_users_model_is_sampled_with_its_own_sites(linear_model, linear_data, quick):
     draws = fit(jax.random.key(4), take(linear_data, [0]), linear_model, settings=quick, model=wider)
     width = draws.extra["width"]
-    assert width.shape == (1, 4, 250)
+    assert width.shape == (1, 4, 500)
     assert 1.0 < width.min() < 1.2 < 2.8 < width.max() < 3.0
     assert_posterior(draws, diagnose(draws), 0, linear_model, take(linear_data, 0))
 

@@ -43,7 +43,7 @@ def tree(linear_draws, linear_data, linear_model, quick):
 
 
 def test_layout(tree, linear_draws, linear_model):
-    assert dict(tree["posterior"].sizes) == {"chain": 4, "draw": 250, "galaxy": 5, "sfr_ratio": 2}
+    assert dict(tree["posterior"].sizes) == {"chain": 4, "draw": 500, "galaxy": 5, "sfr_ratio": 2}
     assert set(tree["posterior"].data_vars) == {"a", "logsfr_ratios"}
     np.testing.assert_array_equal(
         tree["posterior"]["a"].sel(galaxy="7", chain=2), linear_draws.theta[2, 2, :, 0]
