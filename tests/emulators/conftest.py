@@ -124,7 +124,7 @@ def jax_simulator(compute: Callable[[Array], dict[str, Array]]) -> Simulator:
     return lambda theta: {name: np.asarray(array) for name, array in compute(jnp.asarray(theta)).items()}
 
 
-@pytest.fixture(scope="session", params=["direct", "mixture"])
+@pytest.fixture(scope="session", params=[pytest.param("direct", marks=pytest.mark.slow), "mixture"])
 def toy_file(
     request: pytest.FixtureRequest, toy_sets: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

@@ -20,6 +20,7 @@ from tests.emulators.conftest import (
     SPACE,
     jax_simulator,
     make_config,
+    toy_simulator,
     toy_totals,
 )
 
@@ -177,3 +178,18 @@ def test_a_simulator_without_components_trains_a_direct_emulator_only(tmp_path: 
             workdir=tmp_path / "b",
             out=tmp_path / "b.safetensors",
         )
+
+
+def test_a_mixture_needs_lines(tmp_path: Path) -> None:
+    def simulator(theta: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = dict(jax_simulator(toy_simulator)(theta))
+        return outputs | {"lines": np.zeros((len(theta), 0), np.float32)}
+
+    config = make_config(
+        sets={"n_train": 512, "n_validation": 256, "n_test": 256, "chunk": 256},
+        training={"stages": [{"epochs": 1, "batch_size": 128}]},
+    )
+    description = DESCRIPTION | {"line_wave_aa": []}
+    simulated = simulate_sets(config, simulator, description, tmp_path / "sets")
+    with pytest.raises(ValueError, match=r"no emission lines.*kind: direct"):
+        train_emulator(config, simulated, description, workdir=tmp_path, out=tmp_path / "a.safetensors")

@@ -58,6 +58,7 @@ def test_flux_is_linear_in_mass_and_falls_with_distance(model: ExactModel) -> No
     )
 
 
+@pytest.mark.slow
 def test_components_add_up_to_the_flux(model: ExactModel, real_model: ExactModel) -> None:
     """The sum of ``starling.components`` is the model: fluxes, rest-frame colours, masses and infrared light."""
 

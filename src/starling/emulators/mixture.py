@@ -202,8 +202,8 @@ class MixtureTask:
         chosen: MixtureRows = jax.tree.map(lambda array: array[rows], data)
         theta = self._exchange(chosen.theta, data.theta[partners])
         errors, of_terms, of_lines = self._errors(networks, chosen._replace(theta=theta))
-        weighed = self.term_weight * jnp.sqrt(jnp.mean(of_terms))
-        return jnp.sqrt(jnp.mean(errors**2)) + weighed + jnp.sqrt(jnp.mean(of_lines**2))
+        total = jnp.sqrt(jnp.mean(errors**2)) + self.term_weight * jnp.sqrt(jnp.mean(of_terms))
+        return total + jnp.sqrt(jnp.mean(of_lines**2))
 
     def error(self, networks: dict[str, Network], rows: MixtureRows) -> Float[Array, "row output"]:
         """Emulated minus exact magnitudes and properties of the galaxies as they are, then magnitudes of the lines."""
@@ -251,7 +251,11 @@ def mixture_rows(
     softening: float,
     *sets: SimulatedSet,
 ) -> MixtureRows:
-    """Inputs and targets of one or more sets, in memory."""
+    """Inputs and targets of one or more sets, in memory; ValueError where they have no emission lines."""
+    if not light.wave_aa.size:
+        raise ValueError(
+            "the simulator has no emission lines, which a mixture needs: use network.kind: direct"
+        )
     theta = jnp.concatenate([jnp.asarray(s.theta) for s in sets])
     compute = jax.jit(lambda f, rows: jax.lax.map(f, rows, batch_size=8192))
     inputs = {role: compute(f, theta) for role, f in features.items()}
