@@ -1,10 +1,11 @@
 """Cost of one galaxy's fluxes and of their gradient: the emulator in the package against the papers' kind of network.
 
-    uv run python benchmarks/emulator.py [--bands 24]
+    uv run python benchmarks/emulator.py [--all-bands]
 
-Values and values with the gradient of chi^2 in all parameters, in a batch of 1000, on one core. The rivals are networks
-of the architecture of Mathews et al. (2023), 5 hidden layers of GELU units, with random weights: the cost does not
-depend on them. Rounds alternate; the figures are medians over rounds.
+Values, and values with the gradient of a sum of squares of fluxes in all parameters, in a batch of 1000, on one core.
+The rivals are networks of the architecture of Mathews et al. (2023), 5 hidden layers of GELU units, with random
+weights:
+Rounds alternate; the figures are medians over rounds.
 """
 
 import os

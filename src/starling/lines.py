@@ -54,12 +54,13 @@ class LineLight:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LineTable:
-    """``LineLight`` in the bands at nodes of redshift, to be read off: cheap to evaluate and to differentiate."""
+    """``LineLight`` in the bands at nodes of redshift, to be read off: cheap to evaluate and to differentiate.
+
+    ``log_start`` is ln(1 + z) of the first node; steps are as in ``LineLight``.
+    """
 
     light: Float[Array, "node line band"]
-    log_start: float = field(
-        metadata={"static": True}
-    )  # ln(1 + z) of the first node; steps as in ``LineLight``
+    log_start: float = field(metadata={"static": True})
 
     def flux(self, lines: Float[Array, " line"], zred: Float[Array, ""]) -> Float[Array, " band"]:
         """Maggies at 10 pc of lines of these luminosities (Lsun)."""

@@ -43,8 +43,6 @@ _N_REST = len(REST_FRAME_BANDS)
 _FAINTEST = 1e-3
 # Dust and torus come per Lsun, of which a Msun gives up to this many.
 _BRIGHTEST = 1e3
-
-
 # Outputs by role: so many for every channel, then so many others. Lines have none that belongs to a channel.
 _PER_CHANNEL = {"stars": N_BINS, "dust": 1, "torus": 1}
 _OTHERS = {"stars": N_BINS * _PER_BIN, "dust": 1, "torus": 0}

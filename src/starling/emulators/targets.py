@@ -9,12 +9,13 @@ from jax import Array
 from jaxtyping import Float
 
 from starling.components import Components, mixture_of, spectral_properties, terms
-from starling.lines import LineLight
+from starling.lines import REST_FRAME_BANDS, LineLight
 from starling.parameters import ParameterSpace
 from starling.photometry import arsinh_magnitude
 from starling.simulation import SimulatedSet
 
 _BATCH = 4096
+_N_REST = len(REST_FRAME_BANDS)
 
 
 class Totals(NamedTuple):
@@ -64,7 +65,9 @@ def totals(space: ParameterSpace, softening: float, light: LineLight, simulated:
         def one(parts: Components, theta: Array, line_flux: Array) -> tuple[Array, Array]:
             mixture = mixture_of(space, theta)
             flux = jnp.sum(terms(parts, mixture, line_flux), axis=0)
-            return arsinh_magnitude(flux[:-3], softening), spectral_properties(parts, mixture, flux[-3:])
+            return arsinh_magnitude(flux[:-_N_REST], softening), spectral_properties(
+                parts, mixture, flux[-_N_REST:]
+            )
 
         return jax.vmap(one)(parts, theta, line_flux)
 
