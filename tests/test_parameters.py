@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from starling.parameters import Parameter, ParameterSpace, prospector_alpha, training_space
+from starling.parameters import (
+    Parameter,
+    ParameterSpace,
+    prospector_alpha,
+    prospector_alpha_14,
+    training_space,
+)
 from starling.priors import MassMetallicity, Uniform
 
 SPACE = prospector_alpha()
@@ -123,3 +129,15 @@ def test_json_round_trip_and_hash() -> None:
     changed = SPACE.with_priors(dust2=Uniform(0.0, 2.0))
     assert changed != SPACE
     assert changed.names == SPACE.names
+
+
+def test_the_14_parameter_model_fixes_the_dust_emission() -> None:
+    space = prospector_alpha_14()
+    assert len(space) == 15  # and redshift, which the paper counts apart
+    values = space.unpack(space.sample(jax.random.key(0), (3,)))
+    assert values["duste_umin"] == 1.0
+    assert values["log_duste_gamma"] == -2.0
+    assert ParameterSpace.from_dict(space.to_dict()) == space
+    assert training_space(space).constants == space.constants
+    with pytest.raises(ValueError, match="appears twice"):
+        ParameterSpace("twice", space.parameters, (("zred", 1.0),))

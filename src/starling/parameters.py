@@ -52,13 +52,17 @@ class Parameter:
 
 @dataclass(frozen=True)
 class ParameterSpace:
-    """An ordered set of parameters with a joint prior; frozen and hashable, so a static value under ``jax.jit``."""
+    """An ordered set of parameters with a joint prior; frozen and hashable, so a static value under ``jax.jit``.
+
+    ``constants`` are what a model has no parameters for but a larger one has: name and value. They are in no ``theta``.
+    """
 
     name: str
     parameters: tuple[Parameter, ...]
+    constants: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
-        seen: set[str] = set()
+        seen: set[str] = {name for name, _ in self.constants}
         for parameter in self.parameters:
             if parameter.name in seen:
                 raise ValueError(f"parameter {parameter.name!r} appears twice in space {self.name!r}")
@@ -106,8 +110,9 @@ class ParameterSpace:
         )
 
     def unpack(self, theta: Float[Array, "*shape param"]) -> dict[str, Array]:
-        """Named values of a ``theta``."""
-        return {name: theta[..., i] for i, name in enumerate(self.names)}
+        """Named values of a ``theta``, and the constants."""
+        constants = {name: jnp.asarray(value, theta.dtype) for name, value in self.constants}
+        return constants | {name: theta[..., i] for i, name in enumerate(self.names)}
 
     def from_unit_cube(
         self, u: Float[Array, " free"], fixed: Mapping[str, Any] | None = None
@@ -160,6 +165,7 @@ class ParameterSpace:
         """A JSON-able description; ``from_dict`` reads it back."""
         return {
             "name": self.name,
+            **({"constants": dict(self.constants)} if self.constants else {}),
             "parameters": [
                 {
                     "name": p.name,
@@ -181,6 +187,7 @@ class ParameterSpace:
                 Parameter(**{**entry, "prior": prior_from_dict(entry["prior"])})
                 for entry in description["parameters"]
             ),
+            constants=tuple(description.get("constants", {}).items()),
         )
 
     def _assemble(
@@ -322,6 +329,20 @@ def prospector_alpha(agn: bool = True, zred: tuple[float, float] = (0.5, 3.0)) -
                 "log10 of the share of dust that sees more than duste_umin",
             ),
         ),
+    )
+
+
+def prospector_alpha_14(zred: tuple[float, float] = (0.5, 2.5)) -> ParameterSpace:
+    """The 14-parameter model of Alsing et al. (2020), section 4; ``zred``, which they count apart, is the fifteenth.
+
+    The dust emission has no parameters: qpah 2 per cent, Umin 1, gamma 0.01.
+    """
+    whole = prospector_alpha(zred=zred).with_priors(logmass=Uniform(7.0, 12.5), dust_index=Uniform(-1.0, 0.4))
+    constants = (("duste_qpah", 2.0), ("duste_umin", 1.0), ("log_duste_gamma", -2.0))
+    return ParameterSpace(
+        "prospector_alpha_14",
+        tuple(p for p in whole.parameters if p.name not in dict(constants)),
+        constants,
     )
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from starling.emulators.features import FeatureRecipe
 from starling.emulators.networks import Activation, Architecture
-from starling.parameters import ParameterSpace, prospector_alpha
+from starling.parameters import ParameterSpace, prospector_alpha, prospector_alpha_14
 from starling.simulation.store import identity_hash
 
 Positive = Annotated[int, Field(gt=0)]
@@ -21,7 +21,7 @@ class _Section(BaseModel):
 class SpaceConfig(_Section):
     """The parameter space; ``zred`` is the redshift range of the emulator."""
 
-    model: Literal["prospector_alpha"] = "prospector_alpha"
+    model: Literal["prospector_alpha", "prospector_alpha_14"] = "prospector_alpha"
     agn: bool = True
     zred: tuple[float, float] = (0.5, 3.0)
 
@@ -29,9 +29,13 @@ class SpaceConfig(_Section):
     def _ordered(self) -> Self:
         if not 0.0 < self.zred[0] < self.zred[1]:
             raise ValueError(f"zred must be two ascending redshifts above 0, got {list(self.zred)}")
+        if self.model == "prospector_alpha_14" and not self.agn:
+            raise ValueError("prospector_alpha_14 has an AGN torus: agn: true")
         return self
 
     def build(self) -> ParameterSpace:
+        if self.model == "prospector_alpha_14":
+            return prospector_alpha_14(zred=self.zred)
         return prospector_alpha(agn=self.agn, zred=self.zred)
 
 
