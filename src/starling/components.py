@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from starling.parameters import ParameterSpace
 from starling.photometry import POGSON
 from starling.sfh import N_BINS, bin_edges_gyr, mass_fractions
+from starling.spaces import STICKS, stick_fractions
 
 RATIOS = tuple(f"logsfr_ratios_{i}" for i in range(1, N_BINS))
 LOG_FAGN = "log_fagn"
@@ -53,10 +54,12 @@ class Mixture(NamedTuple):
 
 
 def mixture_of(space: ParameterSpace, theta: Float[Array, " param"]) -> Mixture:
-    """The mixture of a point in a space with a 7-bin star-formation history; no AGN where the space has none."""
+    """The mixture of a point: of bins of star formation or, in the DESI model, of basis histories; 0 AGN if none."""
     values = space.unpack(theta)
-    ratios = jnp.stack([values[name] for name in RATIOS])
     fagn = 10.0 ** values[LOG_FAGN] if LOG_FAGN in space else jnp.zeros((), theta.dtype)
+    if STICKS[0] in space:
+        return Mixture(stick_fractions(jnp.stack([values[name] for name in STICKS])), fagn)
+    ratios = jnp.stack([values[name] for name in RATIOS])
     return Mixture(mass_fractions(ratios, bin_edges_gyr(values["zred"])).astype(theta.dtype), fagn)
 
 

@@ -181,6 +181,37 @@ class StudentT2:
         return {"kind": self.kind, **asdict(self)}
 
 
+@dataclass(frozen=True)
+class PowerLaw:
+    """Density proportional to ``((x - low) / (high - low))**(index - 1)``: Beta(index, 1) on [low, high].
+
+    Breaking a stick of N pieces with ``index`` N - 1, N - 2, ..., 1 makes all divisions of it equally likely.
+    """
+
+    index: Any
+    low: Any = 0.0
+    high: Any = 1.0
+    kind: ClassVar[str] = "power_law"
+
+    def __post_init__(self) -> None:
+        _check_interval(self)
+
+    def cdf(self, x: ArrayLike) -> Array:
+        u = jnp.clip((jnp.asarray(x) - self.low) / (self.high - self.low), 0.0, 1.0)
+        return u**self.index
+
+    def icdf(self, p: ArrayLike) -> Array:
+        return self.low + (self.high - self.low) * _open_unit(jnp.asarray(p)) ** (1.0 / self.index)
+
+    def log_prob(self, x: ArrayLike) -> Array:
+        width = self.high - self.low
+        u = _open_unit((jnp.asarray(x) - self.low) / width)
+        return _inside(x, self.low, self.high, jnp.log(self.index / width) + (self.index - 1.0) * jnp.log(u))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, **asdict(self)}
+
+
 # Gallazzi et al. (2005), table 2, masses shifted to a Chabrier IMF: log10 M*/Msun, then the 50th, 16th and 84th
 # percentile of log10 Z/Zsun.
 _GALLAZZI = (
@@ -234,7 +265,7 @@ class MassMetallicity:
 
 
 _KINDS: dict[str, Callable[..., Any]] = {
-    cls.kind: cls for cls in (Uniform, TruncatedNormal, StudentT2, MassMetallicity)
+    cls.kind: cls for cls in (Uniform, TruncatedNormal, StudentT2, PowerLaw, MassMetallicity)
 }
 
 

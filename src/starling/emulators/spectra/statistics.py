@@ -1,0 +1,66 @@
+"""Errors of emulated spectra against exact ones, as fractions of the exact spectrum."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from starling.components import Components
+from starling.emulators.spectra.model import FAINTEST, SpectrumEmulator, whole
+from starling.simulation import DrawPlan, Simulator, draw_chunk
+
+LEVELS = (0.68, 0.95, 0.99, 0.999)
+BAR = 0.01
+
+
+def spectrum_errors(
+    emulator: SpectrumEmulator, simulator: Simulator, plan: DrawPlan
+) -> Float[np.ndarray, "row pixel"]:
+    """Emulated minus exact over exact, of whole spectra with their lines, for the draws of a plan.
+
+    What it is a fraction of is at least ``FAINTEST`` of the peak of the spectrum (of lambda L_lambda).
+    """
+    wave = jnp.asarray(emulator.wave_aa, jnp.float32)
+
+    @jax.jit
+    def compare(emulator: SpectrumEmulator, theta: Array, parts: Components) -> Array:
+        def one(theta: Array, parts: Components) -> Array:
+            exact = whole(emulator.space, theta, parts, emulator.line_pixels)
+            faint = FAINTEST * jnp.max(exact * wave) / wave
+            return (emulator(theta) - exact) / (exact + faint)
+
+        return jax.vmap(one)(theta, parts)
+
+    errors = []
+    for index in range(plan.n_chunks):
+        theta = draw_chunk(plan, index)
+        outputs = simulator(theta)
+        parts = Components(*(jnp.asarray(outputs[name]) for name in Components._fields))
+        errors.append(np.asarray(compare(emulator, jnp.asarray(theta), parts))[: plan.rows(index)])
+    return np.concatenate(errors)
+
+
+def spectrum_statistics(
+    errors: Float[np.ndarray, "row pixel"], wave_aa: Float[np.ndarray, " pixel"]
+) -> tuple[dict[str, Any], Float[np.ndarray, "level pixel"]]:
+    """What a header says of errors, and the quantiles ``LEVELS`` of the absolute error in every pixel.
+
+    ``mean`` is of the absolute error over the pixels of a spectrum; ``below`` the share of spectra whose mean error is
+    below ``BAR``, and ``worst_999`` the largest over the pixels of the quantile 0.999: of all pixels, and of those
+    redward of 2000 Angstrom.
+    """
+    kept = errors[np.isfinite(errors).all(axis=1)]
+    size = np.abs(kept)
+    quantiles = np.quantile(size, LEVELS, axis=0).astype(np.float32)
+    result: dict[str, Any] = {"n": len(kept), "n_failed": len(errors) - len(kept), "levels": list(LEVELS)}
+    for name, pixels in {"all": wave_aa > 0.0, "above_2000": wave_aa >= 2000.0}.items():
+        mean = size[:, pixels].mean(axis=1)
+        result[name] = {
+            "mean": [float(q) for q in np.quantile(mean, LEVELS)],
+            "below": float(np.mean(mean < BAR)),
+            "worst_999": float(quantiles[-1, pixels].max()),
+            "worst_999_aa": float(wave_aa[pixels][quantiles[-1, pixels].argmax()]),
+        }
+    return result, quantiles
