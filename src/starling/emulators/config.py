@@ -65,7 +65,7 @@ class FeaturesConfig(_Section):
 
     parameters: tuple[str, ...] | None = None
     transforms: dict[str, tuple[str, ...]] = {}
-    products: tuple[tuple[str, str], ...] = ()
+    products: tuple[tuple[str, ...], ...] = ()
     knots: dict[str, tuple[float, ...]] = {}
     log_bin_masses: bool = False
     redshift_harmonics: int = Field(0, ge=0)
@@ -91,9 +91,12 @@ class NetworkConfig(_Section):
     depth: Positive = 4
     activation: Activation = "gelu"
     residual: bool = False
+    inputs_to_head: bool = False
 
     def shape(self, n_inputs: int, n_outputs: int) -> Architecture:
-        return Architecture(n_inputs, n_outputs, self.width, self.depth, self.activation, self.residual)
+        return Architecture(
+            n_inputs, n_outputs, self.width, self.depth, self.activation, self.residual, self.inputs_to_head
+        )
 
 
 class DirectConfig(NetworkConfig):

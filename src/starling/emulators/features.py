@@ -2,12 +2,13 @@
 
 The total mass is never an input: fluxes are linear in it. Beside the transformed parameters a recipe can add
 
-- products of two parameters (the optical depth of birth clouds is one);
+- products of parameters (the optical depth of birth clouds is one);
 - how far a parameter is beyond a knot: simulators interpolate tables, which leaves a kink at every node;
 - log10 of the mass fraction formed in each of the 7 bins, in which fluxes are closer to linear than in the ratios;
 - cosines of ln(1 + z), a complete basis on the redshift range, so that spectral features may cross narrow bands.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -44,13 +45,13 @@ class FeatureRecipe:
 
     ``parameters`` are the ones to take, None for all but the mass; those that the space lacks are passed over.
     ``transforms`` are pairs (parameter, name of a transform in ``TRANSFORMS``); a parameter may come more than once,
-    and one that is not named goes in as it is. ``products`` are pairs of parameters, ``knots`` pairs (parameter,
-    value).
+    and one that is not named goes in as it is. ``products`` are two or more parameters to multiply (one may
+    come more than once), ``knots`` pairs (parameter, value).
     """
 
     parameters: tuple[str, ...] | None = None
     transforms: tuple[tuple[str, str], ...] = ()
-    products: tuple[tuple[str, str], ...] = ()
+    products: tuple[tuple[str, ...], ...] = ()
     knots: tuple[tuple[str, float], ...] = ()
     log_bin_masses: bool = True
     redshift_harmonics: int = 0
@@ -95,10 +96,8 @@ class FeatureRecipe:
     @classmethod
     def from_dict(cls, description: dict[str, Any]) -> Self:
         names = description["parameters"]
-        transforms, products = (
-            tuple((str(first), str(second)) for first, second in description[key])
-            for key in ("transforms", "products")
-        )
+        transforms = tuple((str(name), str(transform)) for name, transform in description["transforms"])
+        products = tuple(tuple(map(str, factors)) for factors in description["products"])
         return cls(
             None if names is None else tuple(map(str, names)),
             transforms,
@@ -122,7 +121,7 @@ def raw_features(
     values = space.unpack(theta)
     wanted = {name: [t for n, t in recipe.transforms if n == name] or ["identity"] for name in values}
     columns = [TRANSFORMS[t](values[name]) for name in recipe.inputs(space) for t in wanted[name]]
-    columns += [values[first] * values[second] for first, second in recipe.products]
+    columns += [math.prod(values[name] for name in factors) for factors in recipe.products]
     columns += [jnp.maximum(values[name] - knot, 0.0) for name, knot in recipe.knots]
     parts = [jnp.stack(columns)]
     zred = values[REDSHIFT]

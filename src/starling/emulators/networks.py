@@ -22,7 +22,8 @@ class Architecture:
     """Shape of a network: ``depth`` hidden layers of ``width`` units.
 
     ``activation``: "gelu" (tanh form) or "speculator" (Alsing et al. 2020, eq. 8). With ``residual`` every hidden layer
-    but the first adds to what it was given.
+    but the first adds to what it was given. With ``inputs_to_head`` the last layer sees the inputs beside the last
+    hidden layer, so that what is linear in them needs no units.
     """
 
     n_inputs: int
@@ -31,6 +32,7 @@ class Architecture:
     depth: int = 4
     activation: Activation = "gelu"
     residual: bool = False
+    inputs_to_head: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -71,6 +73,7 @@ class Network(nnx.Module):
     def __init__(self, shape: Architecture, *, rngs: nnx.Rngs) -> None:
         if shape.activation not in ("gelu", "speculator"):
             raise ValueError(f"no activation {shape.activation!r}; choose gelu or speculator")
+        self.shape = shape
         self.hidden = nnx.List(
             HiddenLayer(
                 shape.n_inputs if layer == 0 else shape.width,
@@ -80,13 +83,15 @@ class Network(nnx.Module):
             )
             for layer in range(shape.depth)
         )
-        self.head = nnx.Linear(shape.width, shape.n_outputs, precision="highest", rngs=rngs)
-        self.shape = shape
+        n_seen = shape.width + (shape.n_inputs if shape.inputs_to_head else 0)
+        self.head = nnx.Linear(n_seen, shape.n_outputs, precision="highest", rngs=rngs)
 
     def trunk(self, x: Float[Array, "*batch input"]) -> Float[Array, "*batch unit"]:
+        """What the head is given."""
+        given = x
         for layer in self.hidden:
             x = layer(x)
-        return x
+        return jnp.concatenate([x, given], axis=-1) if self.shape.inputs_to_head else x
 
     def __call__(self, x: Float[Array, "*batch input"]) -> Float[Array, "*batch output"]:
         return self.head(self.trunk(x))
