@@ -81,10 +81,10 @@ def test_the_curvature_of_fluxes_that_are_two_per_cent_too_bright() -> None:
     errors = gradient_errors(toy(brightness=1.02), toy(), 1e-8, 60, seed=4)
     np.testing.assert_allclose(errors["rms_error"], 0.0, atol=1e-5)
     for felt in errors["likelihood"].values():
-        # along the mass, which is known a hundred times better than its prior, F is all that counts
+        # mass is known a hundred times better than its prior: F is all that counts; mass and redshift together are not
         assert felt["eigenvalues"][0] == pytest.approx(1.02**2 - 1.0, rel=1e-3)
         np.testing.assert_allclose(felt["highest"], 1.02**2 - 1.0, rtol=1e-2)
-        assert all(0.0 < value < 1.02**2 - 1.0 for value in felt["lowest"])
+        assert all(-1e-6 < value < 1.02**2 - 1.0 + 1e-5 for value in felt["lowest"])
 
 
 def test_a_rough_derivative_of_the_exact_model_is_told_apart() -> None:
