@@ -18,6 +18,7 @@ from scipy.stats import norm
 from starling.plotting import style
 
 _BINS = 12
+_LINEAR_MAG = 0.005  # errors below this are shown on a linear scale
 _TICK_WAVES_UM = (0.15, 0.3, 0.5, 0.8, 1.25, 2.2, 4.5, 24.0, 100.0, 500.0)
 
 
@@ -117,7 +118,11 @@ def plot_errors_by_parameter(theta: np.ndarray, error: np.ndarray, labels: Seque
         axes.locator_params(axis="x", nbins=4)
         axes.tick_params(labelsize=7)
         highest = max(highest, float(np.abs(quantiles).max()))
-    panels[0].set_ylim(-1.1 * highest, 1.1 * highest)
+    panels[0].set_yscale("symlog", linthresh=_LINEAR_MAG, linscale=0.6)
+    panels[0].set_ylim(-1.5 * highest, 1.5 * highest)
+    ends = [size for size in (0.003, 0.01, 0.03, 0.1, 0.3, 1.0) if size <= 1.5 * highest]
+    ticks = [*(-size for size in reversed(ends)), 0.0, *ends]
+    panels[0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     for axes in panels[len(labels) :]:
         axes.set_visible(False)
     return figure

@@ -132,7 +132,7 @@ def _making(header: Mapping[str, Any], measured: Measured) -> str:
         ("versions", versions),
         ("optimizer", _optimizer(header["config"].get("training", {}))),
     )
-    return f"{table(('what', 'value'), rows)}\n\nThe command that makes it again: `{measured.remake}`."
+    return f"{table(('what', 'value'), rows)}\n\nThe command that makes it again, in this folder: `{measured.remake}`."
 
 
 def _optimizer(training: Mapping[str, Any]) -> str:

@@ -74,18 +74,13 @@ def gradient_table(gradient: Mapping[str, Any]) -> Table:
     table = Table(
         title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
     )
-    table.add_column("parameter", no_wrap=True)
-    for heading in ("exact", "error", "relative", "68% within", "worst band"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("parameter", no_wrap=True, min_width=15)
+    for heading in ("exact", "error", "relative", "68% within"):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading) + 1)
+    table.add_column("worst band", overflow="fold")
     for row in gradient_rows(gradient):
-        table.add_row(
-            row.parameter,
-            f"{row.exact:.4f}",
-            f"{row.error:.4f}",
-            f"{100 * row.relative:.1f}%",
-            f"{row.within:.4f}",
-            row.worst,
-        )
+        numbers = (f"{row.exact:.4f}", f"{row.error:.4f}", f"{row.relative:.1%}", f"{row.within:.4f}")
+        table.add_row(row.parameter, *numbers, row.worst)
     return table
 
 
