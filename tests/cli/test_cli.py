@@ -12,6 +12,9 @@ from astropy.table import Table
 from typer.testing import CliRunner
 
 from starling.cli import app, pipeline
+from starling.cli.measure import Measurements
+from starling.emulators import default_path, read_header
+from starling.validation.emulator import NewErrors
 
 runner = CliRunner()
 
@@ -145,3 +148,44 @@ def test_quickstart_compares_with_the_truth(
     tree = xr.open_datatree(tmp_path / "out" / "posterior.nc", engine="h5netcdf")
     with tree:
         assert set(tree["truth"].data_vars) == {"logmass", "dust2", "sfr_100"}
+
+
+def test_validate_writes_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, text = call("validate", "--card", tmp_path / "card")
+    assert code == 0, text
+    assert "Held-out draws from the prior" in text
+    card = (tmp_path / "card" / "model_card.md").read_text()
+    header = read_header(default_path())
+    assert all(f"| `{name}` |" in card for name in header["bands"])
+    assert "SURROGATE" not in card
+    assert "by `starling validate --card card`" in card
+
+
+def test_validate_shows_what_was_simulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def stand_in(*given: Any) -> Measurements:
+        asked.extend(given)
+        header = read_header(default_path())
+        names = (*header["bands"], *header["properties"])
+        parameters = tuple(p["name"] for p in header["space"]["parameters"])
+        bands = len(header["bands"])
+        felt = {"n": 7, "quantiles": [0.05, 0.16, 0.5, 0.84, 0.95], "eigenvalues": [0.01]}
+        felt |= {name: [0.1] * 5 for name in ("cosine", "relative", "preconditioned", "lowest", "highest")}
+        gradient = {"n": 7, "bands": header["bands"], "parameters": parameters, "likelihood": {"free": felt}}
+        for key, value in (("rms_error", 0.02), ("rms_exact", 0.5), ("abs_68", 0.01)):
+            gradient[key] = np.full((len(parameters), bands), value).tolist()
+        redshift = {key: [0.1] * bands for key in ("rms_error", "rms_exact", "abs_68", "rms_rough")}
+        gradient["redshift"] = {"step": 0.004, **redshift}
+        error = np.zeros((5, len(names)))
+        return Measurements(
+            NewErrors(np.zeros((5, len(parameters))), error, names, parameters, 2), gradient, ["pixels"]
+        )
+
+    monkeypatch.setattr("starling.cli.measure.measure", stand_in)
+    code, text = call("validate", "--simulate", 5, "--gradients", 7, "--seed", 3)
+    assert code == 0, text
+    assert asked[1:4] == [5, 7, 3]
+    for said in ("differs in pixels", "2 simulations are not finite", "5 new draws", "4.0%", "zred, slope"):
+        assert said in text
+    assert "redshift free (7 galaxies" in text

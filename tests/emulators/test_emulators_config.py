@@ -39,7 +39,17 @@ def test_a_valid_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (VALID + "extra: 1\n", "extra: Extra inputs"),
+        (VALID + "extra: 1\n", "extra: unknown key"),
+        (VALID + "sead: 1\n", "sead: unknown key; did you mean 'seed'"),
+        (
+            VALID.replace("{kind: direct}", "{kind: direct, widht: 64}"),
+            "network.direct.widht: .*mean 'width'",
+        ),
+        (
+            VALID.replace("{kind: direct}", "{kind: mixture, stars: {dept: 3}, lines: {}, dust: {}}"),
+            "network.mixture.stars.dept: .*mean 'depth'",
+        ),
+        (VALID.replace("epochs", "epohs"), r"training.stages.0.epohs: .*mean 'epochs'"),
         (VALID.replace("n_train", "n_trian"), r"sets\.n_trian"),
         (VALID.replace("{epochs: 1", "{epochs: 0"), r"training\.stages\.0\.epochs"),
         (VALID.replace("sdss_r0", "sdss_g0"), "named twice: sdss_g0"),
@@ -54,7 +64,7 @@ def test_a_valid_configuration(tmp_path: Path) -> None:
             "network.torus belongs to",
         ),
         ("name: [", "is not YAML"),
-        ("just text", "file: "),
+        ("just text", "holds no keys; needed are `name`, `bands`"),
     ],
 )
 def test_errors_name_the_key(tmp_path: Path, text: str, message: str) -> None:

@@ -8,10 +8,11 @@ import numpy as np
 
 from starling.catalogues.check import check_bands, check_fixed, check_redshift, check_rows, check_units
 from starling.catalogues.config import FitConfig, RedshiftConfig, Select
-from starling.catalogues.errors import CatalogueError, nearest
+from starling.catalogues.errors import CatalogueError
 from starling.catalogues.findings import Finding
 from starling.catalogues.photometry import clean_band, read_band
 from starling.catalogues.read import Numbers, Tables, comparison_columns, numbers, read_tables
+from starling.configuration import nearest
 from starling.inference.observation import Observation, observe
 
 REDSHIFT = "zred"

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from starling.catalogues.errors import CatalogueError, nearest
+from starling.catalogues.errors import CatalogueError
 from starling.catalogues.findings import Finding, rows_where
 from starling.catalogues.photometry import RawBand
 from starling.catalogues.read import Numbers
 from starling.catalogues.units import AB_MAGNITUDE, Unit, ab_magnitude, alternatives, to_maggies
+from starling.configuration import nearest
 
 BELIEVABLE_MAG = (10.0, 32.0)  # of the typical entry of a table of galaxies
 LIKELY_MAG = (15.0, 29.0)

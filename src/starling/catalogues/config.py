@@ -7,7 +7,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -19,9 +18,9 @@ from pydantic import (
     model_validator,
 )
 
-from starling.catalogues.errors import CatalogueError, nearest
-from starling.catalogues.explain import explain
+from starling.catalogues.errors import CatalogueError
 from starling.catalogues.units import Unit, parse_unit
+from starling.configuration import check, explain, nearest, read_yaml
 from starling.inference.settings import SamplerSettings
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -274,23 +273,9 @@ class FitConfig(Section):
 
 def read_config(path: Path) -> FitConfig:
     """The configuration in a YAML file; CatalogueError says every key that is wrong and the mend."""
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise CatalogueError(f"cannot read the configuration {path}: {error.strerror}") from error
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise CatalogueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    return parse_config(data, str(path))
+    return read_yaml(path, FitConfig, CatalogueError)
 
 
 def parse_config(data: Any, source: str = "configuration") -> FitConfig:
     """The configuration from plain values; CatalogueError as in ``read_config``."""
-    if not isinstance(data, dict):
-        raise CatalogueError(f"{source} holds no keys; `table`, `redshift` and `photometry` are needed")
-    try:
-        return FitConfig.model_validate(data)
-    except ValidationError as error:
-        lines = [f"  {line}" for line in explain(error, FitConfig)]
-        raise CatalogueError("\n".join([f"{source} has {len(lines)} error(s):", *lines])) from error
+    return check(data, FitConfig, source, CatalogueError)

@@ -8,7 +8,8 @@ import numpy as np
 from astropy.table import Column, MaskedColumn, Table
 
 from starling.catalogues.config import FitConfig
-from starling.catalogues.errors import CatalogueError, nearest
+from starling.catalogues.errors import CatalogueError
+from starling.configuration import nearest
 
 FORMAT_OF_SUFFIX = {
     ".fits": "fits",

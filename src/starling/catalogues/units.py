@@ -4,7 +4,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from starling.catalogues.errors import CatalogueError, nearest
+from starling.catalogues.errors import CatalogueError
+from starling.configuration import nearest
 
 AB_FLUX_JY = 3631.0
 LINEAR_MAGGIES = {

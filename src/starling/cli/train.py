@@ -14,6 +14,8 @@ SPS_HOME_OPTION = typer.Option(
     "--sps-home", envvar="SPS_HOME", help="FSPS data directory, for the table of the AGN torus."
 )
 
+GRADIENT_SEED = 999
+
 
 def train(
     config: Annotated[Path, typer.Argument(help="Training configuration (YAML), as in configs/.")],
@@ -29,6 +31,9 @@ def train(
     sps_home: Annotated[Path | None, SPS_HOME_OPTION] = None,
     workers: Annotated[int, typer.Option(min=1, help="Chunks to simulate at the same time.")] = os.cpu_count()
     or 1,
+    gradients: Annotated[
+        int, typer.Option(min=0, help="Galaxies to measure the error of the gradient with; 0: none.")
+    ] = 512,
 ) -> None:
     """Simulate a training set, train an emulator on it, measure it on held-out galaxies, and write it.
 
@@ -37,10 +42,11 @@ def train(
     """
     from starling.cli.simulator import build_model, describe_model, make_simulator
     from starling.emulators.config import load_config
-    from starling.emulators.files import read_header
+    from starling.emulators.files import add_accuracy, read_header
     from starling.emulators.pipeline import Hooks, simulate_sets, train_emulator
     from starling.simulation import StoppedError
     from starling.validation.emulator import summary
+    from starling.validation.gradients import gradient_errors, gradient_verdict
 
     settings = load_config(config)
     workdir = workdir or Path("runs") / settings.name
@@ -59,11 +65,20 @@ def train(
             sets = simulate_sets(
                 settings, simulator, description, workdir / "sets", workers=workers, hooks=hooks
             )
-            train_emulator(settings, sets, description, workdir=workdir, out=out, resume=resume, hooks=hooks)
+            emulator = train_emulator(
+                settings, sets, description, workdir=workdir, out=out, resume=resume, hooks=hooks
+            )
         except StoppedError as stopped:
             typer.echo(str(stopped))
             raise typer.Exit(130) from None
-    typer.echo(summary(read_header(out)))
+    if gradients:
+        # a seed of its own: the sets have those from 1000 times the configuration's on
+        seed = 1000 * settings.seed + GRADIENT_SEED
+        add_accuracy(out, "gradient", gradient_errors(emulator, model, emulator.softening, gradients, seed))
+    header = read_header(out)
+    typer.echo(summary(header))
+    if "gradient" in header["accuracy"]:
+        typer.echo(gradient_verdict(header["accuracy"]["gradient"]))
     typer.echo(f"wrote {out}")
 
 

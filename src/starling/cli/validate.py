@@ -16,17 +16,28 @@ def validate(
         int,
         typer.Option(min=0, help="Compare with the exact model on this many new galaxies from the prior."),
     ] = 0,
+    gradients: Annotated[
+        int, typer.Option(min=1, help="With --simulate: galaxies to compare gradients on.")
+    ] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the new galaxies.")] = 12345,
     training: Annotated[
         bool, typer.Option("--training", help="Show the errors on the training distribution, not the prior.")
     ] = False,
+    card: Annotated[
+        Path | None, typer.Option(help="Write a model card (Markdown, figures) into this folder.")
+    ] = None,
     sps_home: Annotated[Path | None, SPS_HOME_OPTION] = None,
 ) -> None:
-    """Print the errors of an emulator in every band, from the statistics that it carries or from new simulations."""
+    """Print the errors of an emulator in every band, from the statistics that it carries or from new simulations.
+
+    New simulations also give the error of its gradient against the exact one, which a sampler lives on.
+    """
     from rich.console import Console
 
-    from starling.emulators.files import changed_curves, default_path, load_emulator, read_header
-    from starling.validation.emulator import accuracy_on_new_draws, accuracy_table, summary, verdict
+    from starling.cli.measure import measure
+    from starling.emulators.files import changed_curves, default_path, read_header
+    from starling.validation.emulator import accuracy_table, summary, verdict
+    from starling.validation.gradients import gradient_table, gradient_verdict
 
     console = Console()
     path = emulator or default_path()
@@ -37,29 +48,31 @@ def validate(
     )
     if changed := changed_curves(header):
         console.print(f"The installed filter curves differ from those of the training: {', '.join(changed)}")
+    errors, gradient = None, header["accuracy"].get("gradient")
     if simulate:
-        from starling.cli.simulator import build_model, describe_model, make_simulator
-
-        config = header["config"]["simulator"]
-        model = load_emulator(path)
-        exact = build_model(config["tables"], model.space, model.bands, sps_home)
-        description = describe_model(exact)
-        differing = sorted(key for key in description if description[key] != header["simulator"].get(key))
-        if differing:
+        measured = measure(path, simulate, gradients, seed, sps_home)
+        errors, gradient = measured.errors, measured.gradient
+        if measured.differing:
             console.print(
-                f"The exact model is not the one of the training: it differs in {', '.join(differing)}"
+                f"The exact model is not the one of the training: it differs in {', '.join(measured.differing)}"
             )
-        simulator = make_simulator(exact, config["batch"], components=False)
-        statistics, n_failed = accuracy_on_new_draws(model, simulator, simulate, seed)
+        if errors.n_failed:
+            console.print(f"{errors.n_failed} simulations are not finite and are left out")
+        statistics = errors.statistics()
         title = f"Errors on {statistics['n']} new draws from the prior (emulated - exact)"
-        if n_failed:
-            console.print(f"{n_failed} simulations are not finite and are left out")
-        console.print(accuracy_table(statistics, title))
-        console.print(verdict(statistics), highlight=False)
-        return
-    kind = "training" if training else "prior"
-    statistics = header["accuracy"][kind]
-    console.print(
-        accuracy_table(statistics, f"Errors on {statistics['n']} held-out draws, {kind} (emulated - exact)")
-    )
-    console.print(summary(header), highlight=False)
+        said = verdict(statistics)
+    else:
+        kind = "training" if training else "prior"
+        statistics = header["accuracy"][kind]
+        title = f"Errors on {statistics['n']} held-out draws, {kind} (emulated - exact)"
+        said = summary(header)
+    console.print(accuracy_table(statistics, title))
+    console.print(said, highlight=False)
+    if gradient is not None:
+        console.print(gradient_table(gradient))
+        console.print(gradient_verdict(gradient), highlight=False)
+    if card is not None:
+        from starling.cli.card import write_card
+
+        words = f"--simulate {simulate} --gradients {gradients} --seed {seed}" if simulate else ""
+        console.print(f"wrote {write_card(card, path, words, errors, gradient)}")

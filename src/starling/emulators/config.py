@@ -1,11 +1,11 @@
 """The training configuration: a YAML file, validated; unknown keys are errors."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from starling.configuration import read_yaml
 from starling.emulators.features import FeatureRecipe
 from starling.emulators.networks import Activation, Architecture
 from starling.parameters import ParameterSpace, prospector_alpha, prospector_alpha_14
@@ -146,10 +146,12 @@ class OptimizerConfig(_Section):
 class TrainingConfig(_Section):
     """All that decides an emulator.
 
-    ``softening_mag``: where the arsinh magnitudes of the flux at 10 pc per Msun formed end.
+    ``softening_mag``: where the arsinh magnitudes of the flux at 10 pc per Msun formed end. ``licence`` (SPDX) is that
+    of the file; it decides no number.
     """
 
     name: str
+    licence: str = "MIT"
     seed: int = Field(0, ge=0)
     bands: tuple[str, ...] = Field(min_length=1)
     softening_mag: float = 18.0
@@ -182,14 +184,4 @@ class TrainingConfig(_Section):
 
 def load_config(path: Path) -> TrainingConfig:
     """Read a configuration; ValueError names the file, the key and what is wrong with it."""
-    try:
-        content: Any = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ValueError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
-    try:
-        return TrainingConfig.model_validate(content)
-    except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
-        raise ValueError(f"{path}:\n" + "\n".join(lines)) from error
+    return read_yaml(path, TrainingConfig)

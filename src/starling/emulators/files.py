@@ -97,6 +97,13 @@ def read_header(path: Path | str) -> dict[str, Any]:
     return _read(Path(path))[0]
 
 
+def add_accuracy(path: Path, kind: str, statistics: dict[str, Any]) -> None:
+    """Write further measurements into the header of an emulator file, under ``accuracy``."""
+    header = read_header(path)
+    header["accuracy"][kind] = statistics
+    save_emulator(path, load_emulator(path), header)
+
+
 def default_path() -> Path:
     """The file of the emulator that the package ships: Prospector-alpha, 0.5 < z < 3."""
     return Path(str(resources.files("starling") / "data" / DEFAULT))

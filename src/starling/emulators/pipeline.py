@@ -45,7 +45,7 @@ from starling.lines import LineLight, line_light
 from starling.parameters import training_space
 from starling.photometry import arsinh_magnitude, load_bands
 from starling.simulation import DrawPlan, Progress, SimulatedSet, Simulator, read_set, simulate_set
-from starling.simulation.store import identity_hash
+from starling.simulation.store import content_hash, identity_hash
 
 
 class Hooks(NamedTuple):
@@ -122,7 +122,10 @@ def train_emulator(
     light = _line_light(config, description)
     names = (*config.bands, *SPECTRAL_PROPERTIES)
     run = identity_hash(
-        {"config": config.model_dump(mode="json", exclude={"name"}), "simulator": dict(description)}
+        {
+            "config": config.model_dump(mode="json", exclude={"name", "licence"}),
+            "simulator": dict(description),
+        }
     )
     prepared = _prepare(config, sets, light)
     model = train_model(
@@ -163,12 +166,29 @@ def train_emulator(
         "simulator": dict(description),
         "surrogate": bool(description.get("surrogate", False)),
         "n_failed": {name: s.n_failed for name, s in sets.items()},
+        "licence": config.licence,
+        "training_set": _training_set(config, sets, description),
         "config": config.model_dump(mode="json"),
         "config_sha256": config.sha256(),
         **provenance(),
     }
     save_emulator(out, emulator, header)
     return load_emulator(out)
+
+
+def _training_set(
+    config: TrainingConfig, sets: Mapping[str, SimulatedSet], description: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Rows of the training sets, the hash of their numbers, and that of what decides these (draws and simulator)."""
+    train = {name: simulated for name, simulated in sets.items() if name.startswith("train")}
+    draws = {
+        name: plan.to_dict() | {"n": plan.n} for name, plan in draw_plans(config).items() if name in train
+    }
+    return {
+        "rows": {name: len(simulated.theta) for name, simulated in train.items()},
+        "sha256": content_hash(train),
+        "identity_sha256": identity_hash({"draws": draws, "simulator": dict(description)}),
+    }
 
 
 def _line_light(config: TrainingConfig, description: Mapping[str, Any]) -> LineLight:

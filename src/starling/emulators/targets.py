@@ -53,8 +53,10 @@ def fluxes_of_lines(
     return flux
 
 
-def totals(space: ParameterSpace, softening: float, light: LineLight, simulated: SimulatedSet) -> Totals:
-    """Magnitudes and properties of the galaxies of a set."""
+def totals(
+    space: ParameterSpace, softening: float, light: LineLight | None, simulated: SimulatedSet
+) -> Totals:
+    """Magnitudes and properties of the galaxies of a set; ``light`` is needed where it holds components."""
     theta = jnp.asarray(simulated.theta)
     if not has_components(simulated):
         flux, properties = (jnp.asarray(simulated.outputs[name]) for name in ("rest_flux", "properties"))
@@ -71,6 +73,8 @@ def totals(space: ParameterSpace, softening: float, light: LineLight, simulated:
 
         return jax.vmap(one)(parts, theta, line_flux)
 
+    if light is None:
+        raise ValueError("a set with components needs the light of emission lines in the bands: `light`")
     parts = components_of(simulated)
     line_flux = fluxes_of_lines(light, theta[:, space.index("zred")], parts.lines)
     pieces = [

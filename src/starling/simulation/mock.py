@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import yaml
 from astropy.table import Table
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from starling.configuration import read_yaml
 from starling.forward import ForwardModel
 
 MICROJANSKY = 3631e6  # per maggie
@@ -44,13 +44,7 @@ class MockConfig(BaseModel):
 
 def read_mock_config(path: Path) -> MockConfig:
     """Read a YAML file; ValueError names the key and what is wrong with it."""
-    try:
-        return MockConfig.model_validate(yaml.safe_load(path.read_text()))
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
-    except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
-        raise ValueError(f"{path}:\n" + "\n".join(lines)) from error
+    return read_yaml(path, MockConfig)
 
 
 def mock_catalogue(model: ForwardModel, config: MockConfig) -> Table:

@@ -39,6 +39,18 @@ def identity_hash(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
+def content_hash(sets: Mapping[str, SimulatedSet]) -> str:
+    """SHA-256 of all numbers of some sets, with their names and shapes."""
+    digest = hashlib.sha256()
+    for name in sorted(sets):
+        arrays = {THETA: sets[name].theta, **sets[name].outputs}
+        for key in sorted(arrays):
+            array = np.ascontiguousarray(arrays[key], "<f4")
+            digest.update(json.dumps([name, key, array.shape]).encode())
+            digest.update(array.data)
+    return digest.hexdigest()
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that, whatever happens, ``path`` holds the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,12 @@
 """How accurate an emulator is: from the statistics in its header, or against the exact model on new galaxies."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from rich import box
 from rich.table import Table
 
@@ -13,8 +14,7 @@ from starling.components import SPECTRAL_PROPERTIES
 from starling.emulators.photometry import PhotometryEmulator
 from starling.emulators.statistics import WITHIN, error_statistics
 from starling.emulators.targets import totals
-from starling.lines import line_light
-from starling.photometry import arsinh_magnitude, load_bands
+from starling.photometry import arsinh_magnitude
 from starling.simulation import DrawPlan, SimulatedSet, Simulator, draw_chunk
 from starling.simulation.store import finite_rows
 
@@ -22,13 +22,23 @@ BAR_MAG = 0.03
 _CHUNK = 1024
 
 
-def accuracy_on_new_draws(
-    emulator: PhotometryEmulator, simulator: Simulator, n: int, seed: int
-) -> tuple[dict[str, Any], int]:
-    """Statistics of the emulator's errors on ``n`` new draws from the prior, and the number of failed simulations."""
-    light = line_light(np.zeros(0), load_bands(emulator.bands), 0.0)  # the simulator gives whole galaxies
+class NewErrors(NamedTuple):
+    """Emulated minus exact magnitudes (arsinh, at 10 pc per Msun formed) and properties of new galaxies."""
+
+    theta: Float[np.ndarray, "row param"]
+    error: Float[np.ndarray, "row output"]
+    names: tuple[str, ...]
+    parameters: tuple[str, ...]
+    n_failed: int  # simulations that were not finite, left out
+
+    def statistics(self) -> dict[str, Any]:
+        return error_statistics(self.error, self.names)
+
+
+def errors_on_new_draws(emulator: PhotometryEmulator, simulator: Simulator, n: int, seed: int) -> NewErrors:
+    """The emulator's errors on ``n`` new draws from the prior; ``simulator`` gives whole galaxies."""
     plan = DrawPlan(emulator.space, n, seed, "uniform", _CHUNK)
-    errors = []
+    thetas, errors = [], []
 
     @jax.jit
     def predict(theta: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -41,17 +51,19 @@ def accuracy_on_new_draws(
     for index in range(plan.n_chunks):
         theta = draw_chunk(plan, index)
         simulated = SimulatedSet(theta, dict(simulator(theta)), 0)
-        exact = totals(emulator.space, emulator.softening, light, simulated)
+        exact = totals(emulator.space, emulator.softening, None, simulated)
         magnitude, values = predict(jnp.asarray(theta))
         error = np.hstack([magnitude - exact.magnitudes, values - exact.properties])
         errors.append(error[: plan.rows(index)])
-    error = np.concatenate(errors)
-    kept = error[finite_rows(error)]
-    if not len(kept):
+        thetas.append(theta[: plan.rows(index)])
+    error, theta = np.concatenate(errors), np.concatenate(thetas)
+    kept = finite_rows(error)
+    if not kept.any():
         raise ValueError(
             f"none of {n} simulated galaxies is finite: the simulator and the emulator do not fit"
         )
-    return error_statistics(kept, (*emulator.bands, *SPECTRAL_PROPERTIES)), len(error) - len(kept)
+    names = (*emulator.bands, *SPECTRAL_PROPERTIES)
+    return NewErrors(theta[kept], error[kept], names, emulator.space.names, int(np.sum(~kept)))
 
 
 def accuracy_table(statistics: Mapping[str, Any], title: str) -> Table:
