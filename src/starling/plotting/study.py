@@ -21,7 +21,6 @@ Network = Mapping[str, Any]
 
 _SHADES = "viridis"
 _N_MATRICES, _N_BANDS_SHOWN = 3, 4
-_PERCENT = ("95.4%", "68.3%")
 
 
 def study_figures(results: Results) -> dict[str, Figure]:
@@ -166,12 +165,15 @@ def plot_tails(results: Results) -> Figure:
 
 
 def plot_front(results: Results) -> Figure:
-    """Error in the worst and in the median band against the cost of a gradient; the front's members have names."""
-    figure = style.new_figure(9.0, 4.0)
-    for axes, (key, name) in zip(
-        figure.subplots(1, 2),
-        (("sigma_worst_mag", "worst band"), ("sigma_median_mag", "median band")),
-        strict=True,
+    """Error in the worst and in the median band against the cost of a gradient, numbered by cost.
+
+    Names on the right; those of the front's members are in the ink colour, the others are muted.
+    """
+    figure = style.new_figure(10.0, 4.0)
+    left, right, names = figure.subplots(1, 3, width_ratios=(1.0, 1.0, 0.55))
+    for axes, key, name in (
+        (left, "sigma_worst_mag", "worst band"),
+        (right, "sigma_median_mag", "median band"),
     ):
         style.dress(
             axes,
@@ -179,53 +181,53 @@ def plot_front(results: Results) -> Figure:
             ylabel=rf"$\sigma$ / mag, {name}",
         )
         _front_panel(axes, results, key)
+    style.legend(left, loc="best")
+    names.set_axis_off()
+    networks = _by_cost(results)
+    for number, network in enumerate(networks, 1):
+        on_front, is_chosen = network["name"] in results["front"], network["name"] == results["chosen"]
+        text = f"{number:2d}  {network['label']}" + (" (chosen)" if is_chosen else "")
+        style.note(
+            names,
+            text,
+            x=0.0,
+            y=1.0 - 0.98 * (number - 1) / max(len(networks), 12),
+            color=style.INK if on_front else style.MUTED,
+        )
     return figure
 
 
 def _front_panel(axes: Axes, results: Results, key: str) -> None:
-    chosen = _chosen(results)
+    networks, chosen = _by_cost(results), _chosen(results)
     for kind, marker, label in (("direct", "o", "one network"), ("mixture", "s", "mixture")):
-        members = [n for n in results["networks"] if n["kind"] == kind]
+        members = [n for n in networks if n["kind"] == kind]
         if members:
             cost, error = ([n[k] for n in members] for k in ("gradient_us", key))
             axes.scatter(cost, error, s=22, marker=marker, color=style.MODEL, label=label, zorder=4)
-    front = [n for n in results["networks"] if n["name"] in results["front"]]
-    front.sort(key=lambda n: n["gradient_us"])
-    axes.plot(
-        [n["gradient_us"] for n in front],
-        [n[key] for n in front],
-        color=style.OTHER,
-        linewidth=1.1,
-        label="front (worst band)",
-        zorder=3,
-    )
-    axes.scatter(
-        [chosen["gradient_us"]],
-        [chosen[key]],
-        s=110,
-        facecolor="none",
-        edgecolor=style.TRUTH,
-        linewidth=1.5,
-        label="chosen",
-        zorder=5,
-    )
+    front = [n for n in networks if n["name"] in results["front"]]
+    cost, error = ([n[k] for n in front] for k in ("gradient_us", key))
+    axes.plot(cost, error, color=style.OTHER, linewidth=1.1, label="front (worst band)", zorder=3)
+    ring = {"facecolor": "none", "edgecolor": style.TRUTH, "linewidth": 1.5}
+    axes.scatter([chosen["gradient_us"]], [chosen[key]], s=110, label="chosen", zorder=5, **ring)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.margins(x=0.22, y=0.12)
-    for network in front:
+    axes.margins(x=0.1, y=0.1)
+    for number, network in enumerate(networks, 1):
         axes.annotate(
-            network["label"],
+            str(number),
             (network["gradient_us"], network[key]),
-            xytext=(5, 5),
+            xytext=(4, 4),
             textcoords="offset points",
             fontsize=7,
-            color=style.INK,
-            parse_math=False,
+            color=style.INK if network in front else style.MUTED,
         )
     _bar(axes, results)
     style.log_axis(axes.xaxis)
     style.log_axis(axes.yaxis)
-    style.legend(axes, loc="best")
+
+
+def _by_cost(results: Results) -> list[Network]:
+    return sorted(results["networks"], key=lambda n: n["gradient_us"])
 
 
 def _by_width(results: Results) -> list[Network]:
@@ -274,9 +276,12 @@ def _log_widths(axes: Axes, networks: Sequence[Network]) -> None:
     if widths:
         axes.set_xlim(widths[0] / 1.3, widths[-1] * 1.3)
         style.log_axis(axes.xaxis, widths)
+        axes.set_xticks(widths, [str(width) for width in widths])
     style.log_axis(axes.yaxis)
     style.legend(axes, loc="best")
 
 
 def _bar(axes: Axes, results: Results) -> None:
-    axes.axhline(results["bar_mag"], color=style.MUTED, linewidth=0.9, linestyle=":", zorder=1)
+    """The standard deviation that was asked for."""
+    label = f"{results['bar_mag']:g} mag"
+    axes.axhline(results["bar_mag"], color=style.MUTED, linewidth=0.9, linestyle=":", zorder=1, label=label)

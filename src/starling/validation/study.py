@@ -38,8 +38,8 @@ _BATCH = 2048
 class Joint(NamedTuple):
     """What the errors of a network are over bands, on held-out draws from the prior.
 
-    ``correlation`` [band, band]. ``tails``: quantiles of ``|error| / sigma``, those that a Gaussian has at ``gaussian``;
-    their median and extremes over bands. ``within``: share of galaxies within ``LIMIT_MAG`` in every band.
+    ``correlation`` [band, band]. ``tails``: quantiles of ``|error| / sigma`` that a Gaussian has at ``gaussian``, their
+    median and extremes over bands. ``within``: share of galaxies within ``LIMIT_MAG`` in every band.
     """
 
     correlation: list[list[float]]

@@ -73,7 +73,7 @@ class FitRanges(_Section):
     """
 
     error: tuple[float, float] = (1.0, 1e6)
-    time: tuple[float, float] = (64.0, 1e6)
+    time: tuple[float, float] = (65.0, 1e6)
 
 
 class Variation(NamedTuple):

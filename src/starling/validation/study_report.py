@@ -233,9 +233,9 @@ def say_study(console: Console, results: Mapping[str, Any]) -> None:
         )
     console.print(table)
     console.print(
-        f"{results['n_test']} held-out draws from the prior. Sigma of the errors in the median and the worst band and their "
-        f"99.9% quantile in the worst, mag; galaxies within {LIMIT_MAG} mag in every band; microseconds of CPU time per "
-        f"galaxy of a value and of a value with its gradient, one core, batches of {results['batch']}",
+        f"{results['n_test']} held-out draws from the prior: sigma of the errors in the median and the worst band, "
+        f"their 99.9% quantile in the worst, mag; galaxies within {LIMIT_MAG} mag in every band. CPU microseconds per "
+        f"galaxy of a value, and of a value with its gradient; one core, batches of {results['batch']}",
         soft_wrap=True,
     )
     for key, law in results["laws"].items():
