@@ -187,13 +187,9 @@ def plot_front(results: Results) -> Figure:
     for number, network in enumerate(networks, 1):
         on_front, is_chosen = network["name"] in results["front"], network["name"] == results["chosen"]
         text = f"{number:2d}  {network['label']}" + (" (chosen)" if is_chosen else "")
-        style.note(
-            names,
-            text,
-            x=0.0,
-            y=1.0 - 0.98 * (number - 1) / max(len(networks), 12),
-            color=style.INK if on_front else style.MUTED,
-        )
+        height = 1.0 - 0.98 * (number - 0.5) / max(len(networks), 12)
+        colour = style.INK if on_front else style.MUTED
+        names.text(0.0, height, text, fontsize=8, va="center", color=colour, parse_math=False)
     return figure
 
 

@@ -222,14 +222,15 @@ def say_study(console: Console, results: Mapping[str, Any]) -> None:
     for heading in ("median", "worst", "99.9%", "<0.02", "value", "grad.", ""):
         table.add_column(heading, justify="right", no_wrap=True)
     for n in results["networks"]:
-        marks = [word for word, is_so in _marks(results, n).items() if is_so]
+        marks = [word for word, is_so in _marks(results, n).items() if is_so][-1:]
         errors = (n[key] for key in (*ERRORS, "abs_999_worst_mag"))
         table.add_row(
             n["label"],
             *(f"{x:.4f}" for x in errors),
             f"{100 * n['within']:.1f}%",
             *(f"{n[key]:.1f}" for key in TIMES),
-            ", ".join(marks),
+            *(marks or [""]),
+            style="bold" if marks == ["chosen"] else None,
         )
     console.print(table)
     console.print(
