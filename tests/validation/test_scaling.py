@@ -25,8 +25,8 @@ def test_the_uncertainty_is_that_of_repeated_measurements() -> None:
     laws = [fit_power_law(WIDTHS, (row / WIDTHS).tolist()) for row in noise]
     exponents = np.array([law.exponent for law in laws if law])
     errors = np.array([law.exponent_error for law in laws if law], float)
-    # of 2000 fits, with 3 degrees of freedom each: the mean of the squared errors is known to sqrt(2 / 6000), the variance
-    # to sqrt(2 / 2000), their ratio to 3.7%
+    # 2000 fits with 3 degrees of freedom each: the mean of the squared errors is known to sqrt(2 / 6000), the variance
+    # of the exponents to sqrt(2 / 2000), their ratio to 3.7%
     assert np.mean(exponents) == pytest.approx(-1.0, abs=4 * exponents.std() / np.sqrt(2000))
     assert np.mean(errors**2) == pytest.approx(np.var(exponents), rel=4 * 0.037)
 
