@@ -170,7 +170,9 @@ def test_the_results_have_everything(results: dict[str, Any], trained: Path, tmp
     table = Table.read(files["table"], format="ascii.csv")
     assert list(table["name"]) == NAMES
     assert table["chosen"].tolist() == [str(name == results["chosen"]) for name in NAMES]
-    assert list(table.colnames) == list(study_table(results).colnames)
+    whole = study_table(results)
+    assert list(table.colnames) == list(whole.colnames)
+    np.testing.assert_allclose(whole["sigma_worst_mag"], errors, rtol=1e-3)
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(ValueError, match="no result of `starling study`"):
         read_study(tmp_path / "other.json")

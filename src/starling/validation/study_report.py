@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
 from flax import nnx
 from rich import box
 from rich.console import Console
@@ -187,13 +187,21 @@ def study_table(results: Mapping[str, Any]) -> Table:
 
     ``within`` is the share of galaxies within 0.02 mag in every band; ``front`` and ``chosen`` are marks.
     """
-    rows = []
-    for network in results["networks"]:
-        row = {name: "" if network[name] is None else network[name] for name in _COLUMNS}
-        row = {name: float(f"{x:.4g}") if isinstance(x, float) else x for name, x in row.items()}
-        row |= _marks(results, network)
-        rows.append({name: str(value) for name, value in row.items()})
-    return Table(rows, names=list(rows[0]))
+    networks = results["networks"]
+    table = Table({name: _column([network[name] for network in networks]) for name in _COLUMNS})
+    for mark in ("front", "chosen"):
+        table[mark] = [_marks(results, network)[mark] for network in networks]
+    return table
+
+
+def _column(values: Sequence[Any]) -> MaskedColumn:
+    """Numbers to four digits; what does not apply is masked."""
+    known = [float(f"{x:.4g}") if isinstance(x, float) else x for x in values if x is not None]
+    blank = type(known[0])() if known else ""
+    rest = iter(known)
+    return MaskedColumn(
+        [blank if x is None else next(rest) for x in values], mask=[x is None for x in values]
+    )
 
 
 def write_study(results: Mapping[str, Any], folder: Path) -> dict[str, Path]:
