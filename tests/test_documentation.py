@@ -13,7 +13,10 @@ from starling.catalogues import parse_config
 from starling.photometry import load_bands
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "notebooks/quickstart.md")
+DOCUMENTS = (
+    *("README.md", "CONTRIBUTING.md", "docs/architecture.md"),
+    *("notebooks/quickstart.md", "notebooks/network_study.md"),
+)
 
 
 def blocks(document: str, language: str) -> list[str]:

@@ -9,6 +9,7 @@ from starling.cli.errors import add_command
 from starling.cli.fit import fit
 from starling.cli.mock import mock
 from starling.cli.quickstart import quickstart
+from starling.cli.study import study
 from starling.cli.train import train
 from starling.cli.validate import validate
 
@@ -37,5 +38,5 @@ def main(
     """From a catalogue of galaxies to posteriors of their properties."""
 
 
-for _function in (quickstart, fit, train, validate, mock):
+for _function in (quickstart, fit, train, study, validate, mock):
     add_command(app, _function)

@@ -1,14 +1,12 @@
 """``starling train``: from a configuration to an emulator file."""
 
 import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
+
+from starling.cli.stopping import stop_on_signal
 
 SPS_HOME_OPTION = typer.Option(
     "--sps-home", envvar="SPS_HOME", help="FSPS data directory, for the table of the AGN torus."
@@ -54,7 +52,7 @@ def train(
     model = build_model(settings.simulator.tables, settings.space.build(), settings.bands, sps_home)
     description = describe_model(model)
     simulator = make_simulator(model, settings.simulator.batch, components=True)
-    with _stop_on_signal() as should_stop:
+    with stop_on_signal() as should_stop:
         hooks = Hooks(
             say=typer.echo,
             simulated=lambda progress: typer.echo(str(progress)),
@@ -80,24 +78,3 @@ def train(
     if "gradient" in header["accuracy"]:
         typer.echo(gradient_verdict(header["accuracy"]["gradient"]))
     typer.echo(f"wrote {out}")
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """While the context lasts, the first Ctrl-C or SIGTERM only sets what is yielded; a second one acts as ever."""
-    asked = False
-    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask(number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
-        signal.signal(number, before[number])
-        typer.echo("stopping after this epoch or chunk; once more to stop at once")
-
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
