@@ -14,13 +14,17 @@ def read_yaml[Model: BaseModel](
     path: Path, model: type[Model], failure: type[ValueError] = ValueError
 ) -> Model:
     """The configuration in a YAML file; ``failure`` is raised for a file that cannot be read and for wrong keys."""
+    return check(read_plain(path, failure), model, str(path), failure)
+
+
+def read_plain(path: Path, failure: type[ValueError] = ValueError) -> Any:
+    """The plain values in a YAML file, unchecked."""
     try:
-        content = yaml.safe_load(path.read_text())
+        return yaml.safe_load(path.read_text())
     except OSError as error:
         raise failure(f"cannot read the configuration {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise failure(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    return check(content, model, str(path), failure)
 
 
 def check[Model: BaseModel](

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from starling.emulators.config import load_config
+from starling.emulators.config import TrainingConfig, load_config
+from starling.emulators.spectra.config import load_any_config
 from starling.photometry import load_bands
 
 VALID = """
@@ -81,4 +82,7 @@ def test_the_configurations_of_the_project_are_valid() -> None:
     paths = sorted((Path(__file__).parents[2] / "configs").glob("train_*.yaml"))
     assert paths
     for path in paths:
-        load_bands(load_config(path).bands)
+        config = load_any_config(path)
+        assert config.name in path.stem
+        if isinstance(config, TrainingConfig):
+            load_bands(config.bands)

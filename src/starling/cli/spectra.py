@@ -1,5 +1,6 @@
-"""The exact models as simulators of spectra, and the training of spectrum emulators on them."""
+"""The exact models as simulators of spectra; spectrum emulators trained on them and compared with them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,17 @@ from jaxtyping import Float
 
 from starling.emulators.pipeline import Hooks
 from starling.emulators.spectra.config import SpectrumConfig
+from starling.emulators.spectra.files import load_spectrum_emulator, read_quantiles
 from starling.emulators.spectra.pipeline import SpectralGrid, train_spectrum_emulator
-from starling.simulation import Simulator
+from starling.emulators.spectra.statistics import BAR, spectrum_errors, spectrum_statistics
+from starling.plotting.spectra import plot_spectrum_errors
+from starling.simulation import DrawPlan, Simulator
+from starling.simulation.store import write_atomically
 from starling.sps import load_tables, make_pixels
 from starling.sps.composite import ExactModel, exact_model
 from starling.sps.histories import HistoryModel, history_model
 from starling.sps.pixels import DEFAULT_SEGMENTS, PixelGrid
+from starling.validation.spectra import spectrum_card, spectrum_table, spectrum_verdict
 
 _ANY_BAND = ("sdss_g0",)  # the exact model of photometry has bands; spectra do not depend on them
 
@@ -116,3 +122,38 @@ def make_spectral_simulator(model: ExactModel | HistoryModel, kept: slice, batch
         return {"lines": np.zeros((len(theta), 0), np.float32)} | outputs
 
     return simulate
+
+
+def validate_spectra(
+    path: Path, card: Path | None, simulate: int, seed: int, sps_home: Path | None, say: Callable[..., Any]
+) -> None:
+    """Print the errors of a spectrum emulator, from its header or on new draws; write its card."""
+    header, quantiles = read_quantiles(path)
+    emulator = load_spectrum_emulator(path)
+    surrogate = " (SURROGATE: not astrophysics)" if header["surrogate"] else ""
+    say(f"{header['name']}: {len(emulator.wave_aa)} pixels, made {header['created']} on", end=" ")
+    say(f"{header['simulator']['tables']}{surrogate}")
+    if simulate:
+        config = SpectrumConfig.model_validate(header["config"])
+        model = build_spectral_model(config, sps_home)
+        simulator = make_spectral_simulator(model, slice_of(config, model.pixels), config.simulator.batch)
+        plan = DrawPlan(emulator.space, simulate, seed, "uniform", 256)
+        errors = spectrum_errors(emulator, simulator, plan)
+        header["accuracy"]["prior"], quantiles["prior"] = spectrum_statistics(errors, emulator.wave_aa)
+    say(spectrum_table(header))
+    say(spectrum_verdict(header), highlight=False)
+    if card is not None:
+        card.mkdir(parents=True, exist_ok=True)
+        levels = header["accuracy"]["prior"]["levels"]
+        figure = plot_spectrum_errors(emulator.wave_aa, quantiles["prior"], levels, BAR)
+        figure.savefig(
+            card / "errors.png", dpi=100, metadata={"Software": None}, pil_kwargs={"optimize": True}
+        )
+        torus = " --sps-home DIR" if "log_fagn" in emulator.space else ""
+        options = f" --simulate {simulate} --seed {seed}{torus}" if simulate else ""
+        command = f"starling validate {header['name']} --card {card.name}{options}"
+        remake = f"starling train configs/train_{header['name']}.yaml{torus}"
+        write_atomically(
+            card / "model_card.md", spectrum_card(header, "errors.png", command, remake).encode()
+        )
+        say(f"wrote {card / 'model_card.md'}")

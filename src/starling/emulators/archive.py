@@ -61,6 +61,16 @@ def read_archive(path: Path, kind: str, version: int) -> tuple[dict[str, Any], d
     return header, arrays
 
 
+def format_of(path: Path) -> str | None:
+    """The format that a file says it has; None for what is not one of our files."""
+    try:
+        with safe_open(path, framework="numpy") as handle:
+            found = json.loads((handle.metadata() or {}).get(_KEY, "{}")).get("format")
+    except (SafetensorError, OSError, json.JSONDecodeError, AttributeError):
+        return None
+    return str(found) if found else None
+
+
 def _header(path: Path, text: str | None, kind: str, version: int) -> dict[str, Any]:
     try:
         header: Any = json.loads(text) if text else {}

@@ -32,6 +32,62 @@ def spectrum_table(header: Mapping[str, Any]) -> Table:
     return table
 
 
+def spectrum_card(header: Mapping[str, Any], figure: str, command: str, remake: str) -> str:
+    """The model card of a spectrum emulator in Markdown; ``figure`` is the name of a picture of its errors."""
+    config = header["config"]
+    spectra, space = config["spectra"], header["space"]
+    rows = [
+        f"| `{p['name']}` | {p['description']} | {p['unit']} | {_prior_words(p['prior'])} |"
+        for p in space["parameters"]
+    ]
+    networks = [
+        f"| {role} | {n['architecture']['n_inputs']} | {n['architecture']['depth']} x {n['architecture']['width']} | "
+        f"{n['architecture']['n_outputs']} |"
+        for role, n in header["networks"].items()
+    ]
+    errors = []
+    for kind, title in _TITLES.items():
+        for window, name in _WINDOWS.items():
+            found = header["accuracy"][kind][window]
+            mean = " | ".join(f"{100 * q:.3f}" for q in found["mean"])
+            worst = f"{100 * found['worst_999']:.1f} at {found['worst_999_aa']:.0f} A"
+            errors.append(f"| {title} | {name} | {mean} | {100 * found['below']:.2f} | {worst} |")
+    warning = "\n**SURROGATE: made from tables that are not astrophysics.**\n" if header["surrogate"] else ""
+    what = (
+        f"Rest-frame spectra of {spectra['low_aa']:g} to {spectra['high_aa']:g} A (vacuum), mean L_lambda in pixels, "
+        f"Lsun/A per Msun formed, imitating: {header['simulator']['tables']}. Kind: {config['network']['kind']}. "
+        f"Licence: {header['licence']}."
+    )
+    made = (
+        f"Made {header['created']} by `{remake}` (configuration sha256 `{header['config_sha256']}`). "
+        f"This card: `{command}`."
+    )
+    key = (
+        "Mean over the pixels of a spectrum, per cent: so many spectra have less; then the share (per cent) of spectra "
+        f"below {100 * BAR:g}%, and the 99.9% quantile in the worst pixel."
+    )
+    return "\n".join(
+        [
+            *(f"# {header['name']}", warning, what, "", made, "", "## Parameters", ""),
+            *("| name | meaning | unit | prior |", "| --- | --- | --- | --- |", *rows, ""),
+            *("Outside these intervals it extrapolates and does not say so.", "", "## Networks", ""),
+            *("| of | inputs | hidden | outputs |", "| --- | --- | --- | --- |", *networks, ""),
+            *("## Errors", "", spectrum_verdict(header), "", key, ""),
+            "| draws | pixels | 68% | 95% | 99% | 99.9% | below | worst pixel, 99.9% |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- |",
+            *errors,
+            *("", f"![Quantiles of the error against wavelength]({figure})", ""),
+        ]
+    )
+
+
+def _prior_words(prior: Mapping[str, Any]) -> str:
+    numbers = ", ".join(
+        f"{key} {value:.4g}" for key, value in prior.items() if isinstance(value, int | float)
+    )
+    return f"{prior['kind'].replace('_', ' ')} ({numbers})"
+
+
 def spectrum_verdict(header: Mapping[str, Any]) -> str:
     """One paragraph: how many spectra are accurate to the bar, and how errors are counted."""
     prior = header["accuracy"]["prior"]

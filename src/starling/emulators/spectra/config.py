@@ -1,10 +1,18 @@
 """The configuration of a spectrum emulator: a YAML file, validated; unknown keys are errors."""
 
-from typing import Annotated, Any, Literal, Self
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from starling.emulators.config import DirectConfig, NetworkConfig, OptimizerConfig, SimulatorConfig
+from starling.configuration import check, read_plain
+from starling.emulators.config import (
+    DirectConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    SimulatorConfig,
+    TrainingConfig,
+)
 from starling.parameters import ParameterSpace, prospector_alpha, prospector_alpha_14
 from starling.simulation.store import identity_hash
 from starling.spaces import desi_bgs
@@ -133,6 +141,11 @@ class SpectrumConfig(_Section):
         return identity_hash(self.model_dump(mode="json"))
 
 
-def is_spectral(content: Any) -> bool:
-    """Whether the content of a YAML file is the configuration of a spectrum emulator, by its section ``spectra``."""
-    return isinstance(content, dict) and "spectra" in content
+def load_any_config(path: Path) -> TrainingConfig | SpectrumConfig:
+    """Read the configuration of an emulator of either kind; a section ``spectra`` tells that of a spectrum emulator.
+
+    ValueError names the file, the key and what is wrong with it.
+    """
+    content = read_plain(path)
+    spectral = isinstance(content, dict) and "spectra" in content
+    return check(content, SpectrumConfig if spectral else TrainingConfig, str(path))
