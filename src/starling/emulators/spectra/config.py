@@ -147,5 +147,6 @@ def load_any_config(path: Path) -> TrainingConfig | SpectrumConfig:
     ValueError names the file, the key and what is wrong with it.
     """
     content = read_plain(path)
-    spectral = isinstance(content, dict) and "spectra" in content
-    return check(content, SpectrumConfig if spectral else TrainingConfig, str(path))
+    if isinstance(content, dict) and "spectra" in content:
+        return check(content, SpectrumConfig, str(path))
+    return check(content, TrainingConfig, str(path))
