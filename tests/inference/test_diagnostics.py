@@ -6,16 +6,19 @@ from starling.inference import Draws, diagnose
 from starling.inference.diagnostics import convergence
 
 
-def made_up(values, diverging=0.0, problem=""):
+def made_up(values, diverging=0.0, problem="", outside=np.nan):
     """Draws of one galaxy with two free parameters from values [chain, draw, 2]."""
     shape = values.shape[:2]
     bad = np.zeros(shape, bool)
     bad.flat[: int(diverging * bad.size)] = True
     ones = np.ones((1, *shape))
+    remoteness = np.full(bad.size, 0.5 if np.isfinite(outside) else np.nan)
+    remoteness[: int(np.nan_to_num(outside) * bad.size)] = 1.5
     return Draws(
         names=("mass", "dust"),
         free=("mass", "dust"),
         theta=values[None],
+        remoteness=remoteness.reshape(1, *shape),
         extra={},
         log_density=ones,
         acceptance_rate=ones,

@@ -26,6 +26,7 @@ def validate(
     from rich.console import Console
 
     from starling.emulators.files import changed_curves, default_path, load_emulator, read_header
+    from starling.validation.calibration import calibration_table, calibration_verdict
     from starling.validation.emulator import accuracy_on_new_draws, accuracy_table, summary, verdict
 
     console = Console()
@@ -63,3 +64,6 @@ def validate(
         accuracy_table(statistics, f"Errors on {statistics['n']} held-out draws, {kind} (emulated - exact)")
     )
     console.print(summary(header), highlight=False)
+    if "calibration" in header:
+        console.print(calibration_table(header["calibration"]))
+        console.print(calibration_verdict(header["calibration"]), highlight=False)

@@ -1,5 +1,6 @@
 """Posterior draws for many galaxies: batches of them through compiled initialisation, warm-up and sampling."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,12 +11,13 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from starling.forward import ForwardModel
+from starling.forward import ForwardModel, KnowsDomain
 from starling.inference import chains as chain_kernels
 from starling.inference.chains import Chains, Kernel, Transition
-from starling.inference.density import Model, flat_density
+from starling.inference.density import FlatDensity, Model, flat_density
 from starling.inference.initialise import starts
-from starling.inference.likelihood import galaxy_model, total_error
+from starling.inference.likelihood import galaxy_model
+from starling.inference.noise import ModelError, Noise, prepare_noise
 from starling.inference.observation import Observation, check, take
 from starling.inference.settings import SamplerSettings
 
@@ -31,6 +33,7 @@ class _Static(NamedTuple):
     n_descents: int
     descent_steps: int
     error_floor: float
+    model_error: ModelError
     devices: int
 
 
@@ -58,6 +61,7 @@ class Draws(NamedTuple):
     names: tuple[str, ...]  # all parameters of the space, the last axis of ``theta``
     free: tuple[str, ...]  # those that were sampled
     theta: Float[np.ndarray, "galaxy chain draw param"]
+    remoteness: np.ndarray  # above 1 outside what the forward model was made for; NaN where it does not know
     extra: dict[str, np.ndarray]  # latent sites of the model beyond the space's
     log_density: np.ndarray
     acceptance_rate: np.ndarray
@@ -68,24 +72,44 @@ class Draws(NamedTuple):
     problems: tuple[str, ...]  # per galaxy what is wrong with its data, empty where nothing is
 
 
+@partial(jax.jit, static_argnames="static")
+def _noise(observations: Observation, forward_model: ForwardModel, static: _Static) -> Noise:
+    """The errors of every galaxy."""
+
+    def one(observation: Observation) -> Noise:
+        return prepare_noise(observation, forward_model, static.error_floor, static.model_error)
+
+    return _over_galaxies(jax.vmap(one), static.devices, observations)
+
+
+def _density(
+    model: Model, observation: Observation, forward_model: ForwardModel, noise: Noise, static: _Static
+) -> FlatDensity:
+    """The log density of one galaxy; models that know of bands' own errors only are asked for nothing else."""
+    if static.model_error == "band":
+        return flat_density(model, observation, forward_model, error_floor=static.error_floor)
+    return flat_density(model, observation, forward_model, error_floor=static.error_floor, noise=noise)
+
+
 @partial(jax.jit, static_argnames=("model", "static"))
 def _begin(
     key: Array,
     index: Array,
     observations: Observation,
+    noise: Noise,
     forward_model: ForwardModel,
     *,
     model: Model,
     static: _Static,
 ) -> tuple[Chains, Array]:
-    def one(index: Array, observation: Observation) -> tuple[Chains, Array]:
-        density = flat_density(model, observation, forward_model, error_floor=static.error_floor)
+    def one(index: Array, observation: Observation, noise: Noise) -> tuple[Chains, Array]:
+        density = _density(model, observation, forward_model, noise, static)
         start = starts(
             jax.random.fold_in(key, index),
             density,
             observation,
             forward_model,
-            total_error(observation, forward_model, static.error_floor),
+            noise,
             n_chains=static.n_chains,
             n_descents=static.n_descents,
             n_steps=static.descent_steps,
@@ -93,7 +117,7 @@ def _begin(
         begun = chain_kernels.begin(start.states, start.inverse_metric, static.target)
         return begun, start.n_modes
 
-    return _over_galaxies(jax.vmap(one), static.devices, index, observations)
+    return _over_galaxies(jax.vmap(one), static.devices, index, observations, noise)
 
 
 @partial(jax.jit, static_argnames=("model", "static"))
@@ -101,6 +125,7 @@ def _advance(
     key: Array,
     index: Array,
     observations: Observation,
+    noise: Noise,
     forward_model: ForwardModel,
     chains: Chains,
     first: Array,
@@ -112,10 +137,12 @@ def _advance(
 ) -> tuple[Chains, Transition]:
     iterations = first + jnp.arange(static.chunk)
 
-    def one(index: Array, observation: Observation, chains: Chains) -> tuple[Chains, Transition]:
+    def one(
+        index: Array, observation: Observation, noise: Noise, chains: Chains
+    ) -> tuple[Chains, Transition]:
         return chain_kernels.advance(
             jax.random.fold_in(key, index),
-            flat_density(model, observation, forward_model, error_floor=static.error_floor),
+            _density(model, observation, forward_model, noise, static),
             chains,
             iterations,
             mean_steps,
@@ -125,7 +152,7 @@ def _advance(
             max_doublings=static.max_doublings,
         )
 
-    return _over_galaxies(jax.vmap(one), static.devices, index, observations, chains)
+    return _over_galaxies(jax.vmap(one), static.devices, index, observations, noise, chains)
 
 
 @partial(jax.jit, static_argnames=("static",))
@@ -138,29 +165,40 @@ def _update_metric(chains: Chains, static: _Static) -> Chains:
 def _sites(
     positions: Float[Array, "galaxy draw chain dim"],
     observations: Observation,
+    noise: Noise,
     forward_model: ForwardModel,
     *,
     model: Model,
     static: _Static,
-) -> tuple[Array, dict[str, Array]]:
-    """theta and the model's further latent sites at every draw."""
+) -> tuple[Array, Array, dict[str, Array]]:
+    """theta, how far out of the forward model's domain it is, and the model's further latent sites at every draw."""
     names = forward_model.space.names
 
-    def one(observation: Observation, positions: Array) -> tuple[Array, dict[str, Array]]:
-        density = flat_density(model, observation, forward_model, error_floor=static.error_floor)
+    def one(
+        observation: Observation, noise: Noise, positions: Array
+    ) -> tuple[Array, Array, dict[str, Array]]:
+        density = _density(model, observation, forward_model, noise, static)
 
-        def at(position: Array) -> tuple[Array, dict[str, Array]]:
+        def at(position: Array) -> tuple[Array, Array, dict[str, Array]]:
             sites = density.sites(position)
             missing = [name for name in (*names, "flux") if name not in sites]
             if missing:
                 raise ValueError(
                     f"the model has no site {', '.join(missing)}: call galaxy_model inside it, unscoped"
                 )
-            return jnp.stack([sites[n] for n in names]), {n: sites[n] for n in density.latent if n != "x"}
+            theta = jnp.stack([sites[n] for n in names])
+            extra = {n: sites[n] for n in density.latent if n != "x"}
+            return theta, _remoteness(forward_model, theta), extra
 
         return jax.vmap(jax.vmap(at))(positions)
 
-    return _over_galaxies(jax.vmap(one), static.devices, observations, positions)
+    return _over_galaxies(jax.vmap(one), static.devices, observations, noise, positions)
+
+
+def _remoteness(forward_model: ForwardModel, theta: Float[Array, " param"]) -> Float[Array, ""]:
+    if isinstance(forward_model, KnowsDomain):
+        return forward_model.remoteness(theta)
+    return jnp.full((), jnp.nan, theta.dtype)
 
 
 def fit(
@@ -175,12 +213,14 @@ def fit(
     """Posterior draws for a batch of galaxies, maggies in, one leading galaxy axis.
 
     ``model`` is any NumPyro model of one galaxy with the signature of ``galaxy_model`` and its sites (call it inside
-    yours). Galaxies run in batches of ``settings.batch_size``, shared out over all JAX devices; the last one is padded,
-    so that nothing compiles twice. The draws of a galaxy depend on ``key`` and its position in the input, not on its
-    neighbours. A galaxy that cannot be fitted gets draws and a flag (see ``diagnose``), never an exception.
+    yours); it gets ``noise`` too where ``settings.model_error`` is not "band". Galaxies run in batches of
+    ``settings.batch_size``, shared out over all JAX devices; the last one is padded, so that nothing compiles twice.
+    The draws of a galaxy depend on ``key`` and its position in the input, not on its neighbours. A galaxy that cannot
+    be fitted gets draws and a flag (see ``diagnose``), never an exception.
     """
     settings = settings or SamplerSettings()
     problems = check(observations, forward_model)
+    _check_model(model, settings)
     n = observations.flux.shape[0]
     devices = min(jax.device_count(), n)
     size = -(-min(settings.batch_size, n) // devices) * devices
@@ -206,6 +246,18 @@ def fit(
     )
 
 
+def _check_model(model: Model, settings: SamplerSettings) -> None:
+    """ValueError where a model cannot be told of the errors that the settings ask for."""
+    known = inspect.signature(model).parameters
+    if settings.model_error != "band" and not (
+        "noise" in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
+    ):
+        raise ValueError(
+            f"the model takes no `noise`, which model_error: {settings.model_error} needs: take it and hand it on to "
+            "galaxy_model"
+        )
+
+
 def _metric_updates(settings: SamplerSettings) -> set[int]:
     """Transitions before which the metric is estimated anew: a sixth, a third and two thirds of the warm-up."""
     pieces = settings.n_warmup // settings.chunk
@@ -214,6 +266,7 @@ def _metric_updates(settings: SamplerSettings) -> set[int]:
 
 class _Batch(NamedTuple):
     theta: np.ndarray
+    remoteness: np.ndarray
     extra: dict[str, np.ndarray]
     log_density: np.ndarray
     acceptance_rate: np.ndarray
@@ -246,11 +299,13 @@ def _run(
             settings.n_descents,
             settings.descent_steps,
             settings.error_floor,
+            settings.model_error,
             devices,
         ),
     }
+    noise = _noise(observations, forward_model, static["static"])
     yield 0, total, "initialising", None
-    chains, n_modes = _begin(key_start, index, observations, forward_model, **static)
+    chains, n_modes = _begin(key_start, index, observations, noise, forward_model, **static)
     jax.block_until_ready(chains)
     pieces = []
     for first in range(0, total, settings.chunk):
@@ -262,6 +317,7 @@ def _run(
             key_chain,
             index,
             observations,
+            noise,
             forward_model,
             chains,
             jnp.asarray(first),
@@ -271,9 +327,9 @@ def _run(
         )
         jax.block_until_ready(record)
         if not warming:
-            sites = _sites(record.position, observations, forward_model, **static)
+            sites = _sites(record.position, observations, noise, forward_model, **static)
             pieces.append(jax.tree.map(np.asarray, (record, *sites)))
-    record, theta, extra = jax.tree.map(
+    record, theta, remoteness, extra = jax.tree.map(
         lambda *leaves: np.moveaxis(np.concatenate(leaves, axis=1), 1, 2), *pieces
     )
     yield (
@@ -282,6 +338,7 @@ def _run(
         "sampling",
         _Batch(
             theta,
+            remoteness,
             extra,
             record.log_density,
             record.acceptance_rate,
