@@ -80,6 +80,16 @@ def test_divergences(good):
     assert diagnose(made_up(good, diverging=0.005)).passed.all()
 
 
+def test_draws_outside_the_domain(good):
+    found = diagnose(made_up(good, outside=0.03))
+    assert found.outside[0] == 0.03
+    assert "3.0% of the draws are outside what the emulator was trained on" in found.flag[0]
+    assert diagnose(made_up(good, outside=0.005)).passed.all()
+    unknown = diagnose(made_up(good))
+    assert np.isnan(unknown.outside[0])
+    assert unknown.passed.all()
+
+
 def test_chains_that_never_move(good):
     assert "never moved" in diagnose(made_up(np.ones_like(good))).flag[0]
     good[..., 0] = np.nan

@@ -1,6 +1,5 @@
 """Posterior draws for many galaxies: batches of them through compiled initialisation, warm-up and sampling."""
 
-import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,15 +10,16 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from starling.forward import ForwardModel, KnowsDomain
+from starling.forward import ForwardModel
 from starling.inference import chains as chain_kernels
 from starling.inference.chains import Chains, Kernel, Transition
-from starling.inference.density import FlatDensity, Model, flat_density
+from starling.inference.density import Model
 from starling.inference.initialise import starts
 from starling.inference.likelihood import galaxy_model
-from starling.inference.noise import ModelError, Noise, prepare_noise
+from starling.inference.noise import ModelError, Noise, prepare_all
 from starling.inference.observation import Observation, check, take
 from starling.inference.settings import SamplerSettings
+from starling.inference.target import check_model, galaxy_density, remoteness
 
 
 class _Static(NamedTuple):
@@ -32,8 +32,7 @@ class _Static(NamedTuple):
     max_doublings: int
     n_descents: int
     descent_steps: int
-    error_floor: float
-    model_error: ModelError
+    errors: tuple[float, ModelError]  # floor, and what the forward model's own count as
     devices: int
 
 
@@ -72,25 +71,6 @@ class Draws(NamedTuple):
     problems: tuple[str, ...]  # per galaxy what is wrong with its data, empty where nothing is
 
 
-@partial(jax.jit, static_argnames="static")
-def _noise(observations: Observation, forward_model: ForwardModel, static: _Static) -> Noise:
-    """The errors of every galaxy."""
-
-    def one(observation: Observation) -> Noise:
-        return prepare_noise(observation, forward_model, static.error_floor, static.model_error)
-
-    return _over_galaxies(jax.vmap(one), static.devices, observations)
-
-
-def _density(
-    model: Model, observation: Observation, forward_model: ForwardModel, noise: Noise, static: _Static
-) -> FlatDensity:
-    """The log density of one galaxy; models that know of bands' own errors only are asked for nothing else."""
-    if static.model_error == "band":
-        return flat_density(model, observation, forward_model, error_floor=static.error_floor)
-    return flat_density(model, observation, forward_model, error_floor=static.error_floor, noise=noise)
-
-
 @partial(jax.jit, static_argnames=("model", "static"))
 def _begin(
     key: Array,
@@ -103,7 +83,7 @@ def _begin(
     static: _Static,
 ) -> tuple[Chains, Array]:
     def one(index: Array, observation: Observation, noise: Noise) -> tuple[Chains, Array]:
-        density = _density(model, observation, forward_model, noise, static)
+        density = galaxy_density(model, observation, forward_model, noise, *static.errors)
         start = starts(
             jax.random.fold_in(key, index),
             density,
@@ -142,7 +122,7 @@ def _advance(
     ) -> tuple[Chains, Transition]:
         return chain_kernels.advance(
             jax.random.fold_in(key, index),
-            _density(model, observation, forward_model, noise, static),
+            galaxy_density(model, observation, forward_model, noise, *static.errors),
             chains,
             iterations,
             mean_steps,
@@ -177,7 +157,7 @@ def _sites(
     def one(
         observation: Observation, noise: Noise, positions: Array
     ) -> tuple[Array, Array, dict[str, Array]]:
-        density = _density(model, observation, forward_model, noise, static)
+        density = galaxy_density(model, observation, forward_model, noise, *static.errors)
 
         def at(position: Array) -> tuple[Array, Array, dict[str, Array]]:
             sites = density.sites(position)
@@ -188,17 +168,11 @@ def _sites(
                 )
             theta = jnp.stack([sites[n] for n in names])
             extra = {n: sites[n] for n in density.latent if n != "x"}
-            return theta, _remoteness(forward_model, theta), extra
+            return theta, remoteness(forward_model, theta), extra
 
         return jax.vmap(jax.vmap(at))(positions)
 
     return _over_galaxies(jax.vmap(one), static.devices, observations, noise, positions)
-
-
-def _remoteness(forward_model: ForwardModel, theta: Float[Array, " param"]) -> Float[Array, ""]:
-    if isinstance(forward_model, KnowsDomain):
-        return forward_model.remoteness(theta)
-    return jnp.full((), jnp.nan, theta.dtype)
 
 
 def fit(
@@ -220,7 +194,7 @@ def fit(
     """
     settings = settings or SamplerSettings()
     problems = check(observations, forward_model)
-    _check_model(model, settings)
+    check_model(model, settings.model_error)
     n = observations.flux.shape[0]
     devices = min(jax.device_count(), n)
     size = -(-min(settings.batch_size, n) // devices) * devices
@@ -244,18 +218,6 @@ def fit(
         **whole._asdict(),
         problems=tuple(problems),
     )
-
-
-def _check_model(model: Model, settings: SamplerSettings) -> None:
-    """ValueError where a model cannot be told of the errors that the settings ask for."""
-    known = inspect.signature(model).parameters
-    if settings.model_error != "band" and not (
-        "noise" in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
-    ):
-        raise ValueError(
-            f"the model takes no `noise`, which model_error: {settings.model_error} needs: take it and hand it on to "
-            "galaxy_model"
-        )
 
 
 def _metric_updates(settings: SamplerSettings) -> set[int]:
@@ -298,12 +260,11 @@ def _run(
             settings.max_doublings,
             settings.n_descents,
             settings.descent_steps,
-            settings.error_floor,
-            settings.model_error,
+            (settings.error_floor, settings.model_error),
             devices,
         ),
     }
-    noise = _noise(observations, forward_model, static["static"])
+    noise = prepare_all(observations, forward_model, settings.error_floor, settings.model_error)
     yield 0, total, "initialising", None
     chains, n_modes = _begin(key_start, index, observations, noise, forward_model, **static)
     jax.block_until_ready(chains)
@@ -329,7 +290,7 @@ def _run(
         if not warming:
             sites = _sites(record.position, observations, noise, forward_model, **static)
             pieces.append(jax.tree.map(np.asarray, (record, *sites)))
-    record, theta, remoteness, extra = jax.tree.map(
+    record, theta, remote, extra = jax.tree.map(
         lambda *leaves: np.moveaxis(np.concatenate(leaves, axis=1), 1, 2), *pieces
     )
     yield (
@@ -338,7 +299,7 @@ def _run(
         "sampling",
         _Batch(
             theta,
-            remoteness,
+            remote,
             extra,
             record.log_density,
             record.acceptance_rate,

@@ -1,6 +1,6 @@
 """What the errors of a galaxy's fluxes are made of, prepared once before its parameters are sampled.
 
-With ``e`` the observed error, ``f`` the floor (a fraction of the observed flux) and ``m`` the forward model's own error,
+With ``e`` the observed error, ``f`` the floor (a fraction of the observed flux) and ``m`` the forward model's own error
 at the observed flux, the covariance of the residuals is
 
     none:        diag(e^2 + f^2)
@@ -12,8 +12,10 @@ Bands that are not used have a row of the identity. Upper limits have one too: t
 variable, with the variance of ``band``, and does not know how far off the model is in the other bands.
 """
 
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.linalg import solve_triangular
@@ -96,6 +98,17 @@ def prepare_noise(
     )
     factor = jnp.linalg.cholesky(correlation)
     return Noise(total, whiten=solve_triangular(factor, jnp.eye(share.size), lower=True))
+
+
+@partial(jax.jit, static_argnames="model_error")
+def prepare_all(
+    observations: Observation,
+    forward_model: ForwardModel,
+    error_floor: float | Array,
+    model_error: ModelError,
+) -> Noise:
+    """``prepare_noise`` of every galaxy of a batch."""
+    return jax.vmap(lambda one: prepare_noise(one, forward_model, error_floor, model_error))(observations)
 
 
 def local_error(
