@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import chi2
 from typer.testing import CliRunner
 
 from starling.cli import app
@@ -134,8 +135,6 @@ def test_the_distance_of_a_domain_is_chi2(emulator: PhotometryEmulator) -> None:
     branches = emulator.core.branches()
     theta = np.asarray(wide.sample(jax.random.key(6), (40000,)))
     domain = fit_domain(branches, wide, theta)
-    from scipy.stats import chi2
-
     expected = [chi2.ppf(0.9999, len(names)) for names in domain.inputs]
     # four draws of 40,000 are beyond: their quantile is known to about a tenth
     np.testing.assert_allclose(domain.limit, expected, rtol=0.15)

@@ -26,6 +26,7 @@ def calibrate(
     from starling.emulators.config import TrainingConfig
     from starling.emulators.files import load_emulator, read_header, save_emulator
     from starling.emulators.pipeline import draw_plans, lines_of
+    from starling.emulators.targets import totals
     from starling.simulation import read_set
     from starling.simulation.store import check_set
     from starling.validation.calibration import calibration_table, calibration_verdict
@@ -39,9 +40,12 @@ def calibrate(
     training = [
         read_theta(folder / name, plan.n_chunks) for name, plan in plans.items() if name.startswith("train")
     ]
-    sets = {name: read_set(folder / name, plans[name].n_chunks) for name in NEEDED}
     light = lines_of(config, header["simulator"])
-    calibrated, statistics = fit_errors(model, sets, light, np.concatenate(training), seed=config.seed)
+    exact = {
+        name: totals(model.space, model.softening, light, read_set(folder / name, plans[name].n_chunks))
+        for name in NEEDED
+    }
+    calibrated, statistics = fit_errors(model, exact, np.concatenate(training), seed=config.seed)
     save_emulator(out or emulator, calibrated, header | {"calibration": statistics})
     console.print(calibration_table(statistics))
     console.print(calibration_verdict(statistics), highlight=False)

@@ -19,11 +19,9 @@ from safetensors import safe_open
 from starling.emulators.domain import fit_domain
 from starling.emulators.errors import ErrorModel, Residuals, fit_error_model
 from starling.emulators.photometry import PhotometryEmulator
-from starling.emulators.targets import Totals, totals
-from starling.lines import LineLight
+from starling.emulators.targets import Totals
 from starling.parameters import training_space
 from starling.photometry import arsinh_magnitude
-from starling.simulation import SimulatedSet
 from starling.simulation.store import THETA, chunk_path
 
 N_BINS = 10
@@ -45,25 +43,24 @@ def residuals(emulator: PhotometryEmulator, exact: Totals) -> Residuals:
 
 def calibrate(
     emulator: PhotometryEmulator,
-    sets: Mapping[str, SimulatedSet],
-    light: LineLight,
+    exact: Mapping[str, Totals],
     training_theta: Float[np.ndarray, "row param"],
     *,
     seed: int,
 ) -> tuple[PhotometryEmulator, dict[str, Any]]:
     """The emulator with an error model and a domain, and statistics (JSON-able) of how well they fit.
 
-    ``sets`` are ``test_prior``, ``test_training`` and ``validation``; ``training_theta`` what it was trained on.
+    ``exact`` are the galaxies of ``NEEDED``; ``training_theta`` is what the emulator was trained on.
     """
-    found = {
-        name: residuals(emulator, totals(emulator.space, emulator.softening, light, sets[name]))
-        for name in NEEDED
-    }
+    found = {name: residuals(emulator, exact[name]) for name in NEEDED}
     errors = fit_error_model(emulator.space, found["test_prior"], found["test_training"], seed=seed)
     domain = fit_domain(emulator.core.branches(), training_space(emulator.space), training_theta)
     calibrated = replace(emulator, errors=errors, domain=domain)
     statistics = calibration_statistics(calibrated, errors, found["validation"])
-    outside = {name: _share_outside(calibrated, residual.theta) for name, residual in found.items()}
+    theta = np.concatenate([residual.theta for residual in found.values()])
+    ends = np.cumsum([len(residual.theta) for residual in found.values()])[:-1]
+    parts = np.split(_outside(calibrated, theta), ends)
+    outside = {name: float(np.mean(part)) for name, part in zip(found, parts, strict=True)}
     return calibrated, statistics | {"outside": outside}
 
 
@@ -101,9 +98,9 @@ def calibration_statistics(
     return statistics | {"covariance_chi2": float(np.mean(independent**2))}
 
 
-def _share_outside(emulator: PhotometryEmulator, theta: Float[np.ndarray, "row param"]) -> float:
+def _outside(emulator: PhotometryEmulator, theta: Float[np.ndarray, "row param"]) -> np.ndarray:
     compute = jax.jit(lambda model, rows: jax.lax.map(model.remoteness, rows, batch_size=4096))
-    return float(np.mean(np.asarray(compute(emulator, jnp.asarray(theta))) > 1.0))
+    return np.asarray(compute(emulator, jnp.asarray(theta))) > 1.0
 
 
 def read_theta(folder: Path, n_chunks: int) -> Float[np.ndarray, "row param"]:

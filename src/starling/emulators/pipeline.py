@@ -16,7 +16,7 @@ from jaxtyping import Float
 from starling.components import SPECTRAL_PROPERTIES
 from starling.cosmology import flux_scale
 from starling.emulators.branch import Branch
-from starling.emulators.calibrate import calibrate
+from starling.emulators.calibrate import NEEDED, calibrate
 from starling.emulators.config import DirectConfig, TrainingConfig
 from starling.emulators.direct import (
     ROLE,
@@ -140,11 +140,9 @@ def train_emulator(
         should_stop=hooks.should_stop,
     )
     core = prepared.core(model)
+    exact = {name: totals(space, config.softening, light, sets[name]) for name in NEEDED}
     accuracy = {
-        name: error_statistics(
-            _errors(core, totals(space, config.softening, light, sets[f"test_{name}"])), names
-        )
-        for name in ("prior", "training")
+        name: error_statistics(_errors(core, exact[f"test_{name}"]), names) for name in ("prior", "training")
     }
     bands = load_bands(config.bands)
     emulator = PhotometryEmulator(
@@ -157,7 +155,7 @@ def train_emulator(
         observed_softening=_observed_softening(config, sets["test_prior"].theta),
     )
     trained_on = np.concatenate([s.theta for name, s in sets.items() if name.startswith("train")])
-    emulator, calibration = calibrate(emulator, sets, light, trained_on, seed=config.seed)
+    emulator, calibration = calibrate(emulator, exact, trained_on, seed=config.seed)
     header = {
         "name": config.name,
         "properties": list(SPECTRAL_PROPERTIES),
