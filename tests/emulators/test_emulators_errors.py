@@ -203,7 +203,8 @@ def test_the_shipped_emulator_knows_its_errors() -> None:
     emulator = load_default()
     assert emulator.errors is not None
     assert emulator.domain is not None
-    np.testing.assert_allclose(jnp.sqrt(jnp.diag(emulator.errors.covariance)), emulator.sigma_mag, rtol=1e-3)
+    # the sets were simulated twice; the sampling error of the sigma of 32,768 errors of kurtosis 10 is 0.8%
+    np.testing.assert_allclose(jnp.sqrt(jnp.diag(emulator.errors.covariance)), emulator.sigma_mag, rtol=8e-3)
 
 
 def test_statistics_tell_right_from_wrong_sigmas(emulator: PhotometryEmulator) -> None:
