@@ -40,6 +40,30 @@ class ForwardModel(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsErrors(Protocol):
+    """A forward model that knows more of its errors than one number per band; ValueError where this one does not."""
+
+    def flux_error_at(
+        self, theta: Float[Array, " param"], flux: Float[Array, " band"]
+    ) -> Float[Array, " band"]:
+        """``flux_error`` of a model at ``theta``."""
+        ...
+
+    def error_correlation(self) -> Float[Array, "band band"]:
+        """Correlation of its errors over bands."""
+        ...
+
+
+@runtime_checkable
+class KnowsDomain(Protocol):
+    """A forward model that is to be trusted in a part of its space only."""
+
+    def remoteness(self, theta: Float[Array, " param"]) -> Float[Array, ""]:
+        """How far out a point is: 1 is the edge of the domain; NaN where the model does not know."""
+        ...
+
+
 class Property(NamedTuple):
     """Unit and meaning of a derived quantity."""
 

@@ -34,6 +34,8 @@ CONFIGS = [
             {"photometry__bands__sdss_g0": {"name": "g", "eror": "x"}},
             "sdss_g0.eror: unknown key; did you mean 'error'",
         ),
+        ({"photometry__model_error": "ful"}, "photometry.model_error: Input should be 'band', 'covariance'"),
+        ({"sampler": {"model_error": "local"}}, "sampler.model_error: unknown key"),
         ({"sampler": {"n_chians": 3}}, "sampler.n_chians: unknown key; did you mean 'n_chains'"),
         ({"sampler": {"n_chains": "many"}}, "sampler.n_chains: Input should be a valid integer.*'many'"),
         ({"sampler": {"n_chains": 0}}, "n_chains must be at least 1, got 0"),
@@ -79,11 +81,13 @@ def test_a_band_may_differ_from_the_others(make_config: MakeConfig) -> None:
     assert photometry.missing_of("sdss_g0") == (-99,)
 
 
-def test_sampler_settings_take_the_error_floor_of_the_photometry(make_config: MakeConfig) -> None:
-    settings = parse_config(
-        make_config(sampler={"n_draws": 100}, photometry__error_floor=0.1)
-    ).sampler_settings
-    assert (settings.n_draws, settings.error_floor) == (100, 0.1)
+def test_sampler_settings_take_the_errors_of_the_photometry(make_config: MakeConfig) -> None:
+    config = make_config(
+        sampler={"n_draws": 100}, photometry__error_floor=0.1, photometry__model_error="covariance"
+    )
+    settings = parse_config(config).sampler_settings
+    assert (settings.n_draws, settings.error_floor, settings.model_error) == (100, 0.1, "covariance")
+    assert parse_config(make_config()).sampler_settings.model_error == "band"
 
 
 def test_files_that_are_no_configuration(tmp_path: Path) -> None:

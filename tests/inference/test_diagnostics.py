@@ -6,16 +6,19 @@ from starling.inference import Draws, diagnose
 from starling.inference.diagnostics import convergence
 
 
-def made_up(values, diverging=0.0, problem=""):
+def made_up(values, diverging=0.0, problem="", outside=np.nan):
     """Draws of one galaxy with two free parameters from values [chain, draw, 2]."""
     shape = values.shape[:2]
     bad = np.zeros(shape, bool)
     bad.flat[: int(diverging * bad.size)] = True
     ones = np.ones((1, *shape))
+    remoteness = np.full(bad.size, 0.5 if np.isfinite(outside) else np.nan)
+    remoteness[: int(np.nan_to_num(outside) * bad.size)] = 1.5
     return Draws(
         names=("mass", "dust"),
         free=("mass", "dust"),
         theta=values[None],
+        remoteness=remoteness.reshape(1, *shape),
         extra={},
         log_density=ones,
         acceptance_rate=ones,
@@ -75,6 +78,16 @@ def test_chains_that_hardly_move():
 def test_divergences(good):
     assert "3.0% of the transitions diverged" in diagnose(made_up(good, diverging=0.03)).flag[0]
     assert diagnose(made_up(good, diverging=0.005)).passed.all()
+
+
+def test_draws_outside_the_domain(good):
+    found = diagnose(made_up(good, outside=0.03))
+    assert found.outside[0] == 0.03
+    assert "3.0% of the draws are outside what the emulator was trained on" in found.flag[0]
+    assert diagnose(made_up(good, outside=0.005)).passed.all()
+    unknown = diagnose(made_up(good))
+    assert np.isnan(unknown.outside[0])
+    assert unknown.passed.all()
 
 
 def test_chains_that_never_move(good):

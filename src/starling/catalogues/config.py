@@ -21,6 +21,7 @@ from pydantic import (
 from starling.catalogues.errors import CatalogueError
 from starling.catalogues.units import Unit, parse_unit
 from starling.configuration import check, explain, nearest, read_yaml
+from starling.inference.noise import ModelError
 from starling.inference.settings import SamplerSettings
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -154,13 +155,18 @@ class Pattern(Section):
 
 
 class Photometry(Section):
-    """Bands, their columns and units, what counts as missing, and the error model."""
+    """Bands, their columns and units, what counts as missing, and the error model.
+
+    ``model_error`` is what the emulator's own errors count as: one number per ``band``, their full ``covariance``, one
+    that depends on the parameters (``local``), or ``none`` of them.
+    """
 
     unit: str | None = None
     zero_point: float | None = None
     missing: tuple[float, ...] = ()
     upper_limit: UpperLimitConfig | None = None
     error_floor: Fraction = 0.05
+    model_error: ModelError = "band"
     brightest_mag: float | None = 5.0
     lowest_snr: float | None = -5.0
     min_bands: PositiveInt = 1
@@ -240,12 +246,13 @@ class FitConfig(Section):
 
     @property
     def sampler_settings(self) -> SamplerSettings:
-        """How to sample: the ``sampler`` section, with the error floor of the photometry."""
-        known = [field.name for field in fields(SamplerSettings) if field.name != "error_floor"]
+        """How to sample: the ``sampler`` section, with the errors of the photometry."""
+        errors = {"error_floor": self.photometry.error_floor, "model_error": self.photometry.model_error}
+        known = [field.name for field in fields(SamplerSettings) if field.name not in errors]
         for name in self.sampler:
             if name not in known:
                 raise CatalogueError(f"sampler.{name}: unknown key{nearest(name, known)}")
-        given = {**self.sampler, "error_floor": self.photometry.error_floor}
+        given = {**self.sampler, **errors}
         try:
             return TypeAdapter(SamplerSettings).validate_python(given)
         except ValidationError as error:

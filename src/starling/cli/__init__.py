@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from starling.cli.calibrate import calibrate
 from starling.cli.errors import add_command
 from starling.cli.fit import fit
 from starling.cli.mock import mock
@@ -38,5 +39,5 @@ def main(
     """From a catalogue of galaxies to posteriors of their properties."""
 
 
-for _function in (quickstart, fit, train, study, validate, mock):
+for _function in (quickstart, fit, train, study, validate, calibrate, mock):
     add_command(app, _function)

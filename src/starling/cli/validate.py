@@ -36,6 +36,7 @@ def validate(
 
     from starling.cli.measure import measure
     from starling.emulators.files import changed_curves, default_path, read_header
+    from starling.validation.calibration import calibration_table, calibration_verdict
     from starling.validation.emulator import accuracy_table, summary, verdict
     from starling.validation.gradients import gradient_table, gradient_verdict
 
@@ -68,6 +69,9 @@ def validate(
         said = summary(header)
     console.print(accuracy_table(statistics, title))
     console.print(said, highlight=False)
+    if "calibration" in header and not simulate:
+        console.print(calibration_table(header["calibration"]))
+        console.print(calibration_verdict(header["calibration"]), highlight=False)
     if gradient is not None:
         console.print(gradient_table(gradient))
         console.print(gradient_verdict(gradient), highlight=False)

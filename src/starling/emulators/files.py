@@ -15,6 +15,8 @@ from safetensors.numpy import save
 
 from starling.emulators.branch import Branch
 from starling.emulators.direct import DirectCore, direct_core
+from starling.emulators.domain import Domain
+from starling.emulators.errors import ErrorModel
 from starling.emulators.features import REDSHIFT, FeatureRecipe, Features
 from starling.emulators.mixture import MixtureCore, mixture_core
 from starling.emulators.networks import Architecture, network_from_weights, weights_of
@@ -30,6 +32,9 @@ DEFAULT = "prospector_alpha.safetensors"
 _KEY = "starling"
 _PER_BAND = ("sigma_mag", "wave_effective_aa")
 _LINES = "line_wave_aa"
+# A file may have these two or not: what ``starling calibrate`` adds.
+_COVARIANCE = "error_covariance"
+_ERROR = "error"
 
 
 def save_emulator(path: Path, emulator: PhotometryEmulator, header: dict[str, Any]) -> None:
@@ -38,18 +43,15 @@ def save_emulator(path: Path, emulator: PhotometryEmulator, header: dict[str, An
     ``header`` is what cannot be read off the emulator: curve hashes, provenance, accuracy.
     """
     branches = emulator.core.branches()
+    errors = {} if emulator.errors is None else {_ERROR: emulator.errors.local}
     content = {
         **header,
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "kind": "direct" if isinstance(emulator.core, DirectCore) else "mixture",
-        "networks": {
-            role: {
-                "architecture": branch.network.shape.to_dict(),
-                "features": branch.features.recipe.to_dict(),
-            }
-            for role, branch in branches.items()
-        },
+        "networks": _describe(branches),
+        **({"error_model": _describe(errors)} if errors else {}),
+        **({} if emulator.domain is None else {"domain": emulator.domain.to_dict()}),
         "space": emulator.space.to_dict(),
         "bands": list(emulator.bands),
         "softening_maggies": emulator.softening,
@@ -64,7 +66,9 @@ def save_emulator(path: Path, emulator: PhotometryEmulator, header: dict[str, An
     arrays = {name: getattr(emulator, name) for name in _PER_BAND}
     if isinstance(emulator.core, MixtureCore):
         arrays[_LINES] = emulator.core.line_wave_aa
-    for role, branch in branches.items():
+    if emulator.errors is not None:
+        arrays[_COVARIANCE] = emulator.errors.covariance
+    for role, branch in (branches | errors).items():
         arrays |= {f"{role}.network.{name}": array for name, array in weights_of(branch.network).items()}
         arrays |= {
             f"{role}.feature_shift": branch.features.shift,
@@ -74,6 +78,16 @@ def save_emulator(path: Path, emulator: PhotometryEmulator, header: dict[str, An
     tensors = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
     write_atomically(path, save(tensors, metadata={_KEY: text}))
     write_atomically(path.with_suffix(".json"), json.dumps(content, indent=1).encode())
+
+
+def _describe(branches: dict[str, Branch]) -> dict[str, Any]:
+    return {
+        role: {
+            "architecture": branch.network.shape.to_dict(),
+            "features": branch.features.recipe.to_dict(),
+        }
+        for role, branch in branches.items()
+    }
 
 
 def load_emulator(path: Path | str) -> PhotometryEmulator:
@@ -161,7 +175,8 @@ def _build(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> PhotometryE
     space = ParameterSpace.from_dict(header["space"])
     n_bands, softening = len(header["bands"]), float(header["softening_maggies"])
     roles = header["networks"]
-    left = sorted(n for n in arrays if n not in (*_PER_BAND, _LINES) and n.partition(".")[0] not in roles)
+    known = {*_PER_BAND, _LINES, _COVARIANCE, *roles, *header.get("error_model", {})}
+    left = sorted(n for n in arrays if n not in known and n.partition(".")[0] not in known)
     if left:
         raise ValueError(f"arrays that nothing uses: {', '.join(left)}")
     branches = {role: _build_branch(space, role, content, arrays) for role, content in roles.items()}
@@ -182,7 +197,21 @@ def _build(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> PhotometryE
         bands=tuple(header["bands"]),
         softening=softening,
         observed_softening=float(header["observed_softening_maggies"]),
+        errors=_build_errors(space, n_bands, header, arrays),
+        domain=Domain.from_dict(header["domain"]) if "domain" in header else None,
     )
+
+
+def _build_errors(
+    space: ParameterSpace, n_bands: int, header: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> ErrorModel | None:
+    if "error_model" not in header:
+        return None
+    covariance = arrays[_COVARIANCE]
+    local = _build_branch(space, _ERROR, header["error_model"][_ERROR], arrays)
+    if covariance.shape != (n_bands, n_bands) or local.n_outputs != n_bands:
+        raise ValueError(f"{n_bands} bands, but errors of {covariance.shape} and {local.n_outputs}")
+    return ErrorModel(jnp.asarray(covariance), local)
 
 
 def _build_branch(

@@ -18,6 +18,8 @@ from jaxtyping import Float
 from starling.components import RATIOS, SPECTRAL_PROPERTIES
 from starling.cosmology import flux_scale
 from starling.emulators.direct import DirectCore
+from starling.emulators.domain import Domain
+from starling.emulators.errors import ErrorModel
 from starling.emulators.features import MASS, REDSHIFT
 from starling.emulators.mixture import MixtureCore
 from starling.parameters import ParameterSpace
@@ -32,7 +34,8 @@ class PhotometryEmulator:
 
     ``sigma_mag`` is the standard deviation of the errors in arsinh magnitude on held-out draws from the prior;
     ``softening`` that of these magnitudes (maggies at 10 pc per Msun) and ``observed_softening`` the same for
-    observed fluxes, of a galaxy that is more massive and nearer than 99% of the prior's draws.
+    observed fluxes, of a galaxy that is more massive and nearer than 99% of the prior's draws. ``errors`` and
+    ``domain`` are what ``starling calibrate`` adds to a file that has them not.
     """
 
     core: DirectCore | MixtureCore
@@ -42,6 +45,8 @@ class PhotometryEmulator:
     bands: tuple[str, ...] = field(metadata={"static": True})
     softening: float = field(metadata={"static": True})
     observed_softening: float = field(metadata={"static": True})
+    errors: ErrorModel | None = None
+    domain: Domain | None = None
 
     def rest_flux(self, theta: Float[Array, " param"]) -> Float[Array, " band"]:
         """Flux at 10 pc per Msun formed, maggies."""
@@ -55,6 +60,29 @@ class PhotometryEmulator:
     def flux_error(self, flux: Float[Array, " band"]) -> Float[Array, " band"]:
         """One-sigma error of the emulator at these fluxes, maggies (Mathews et al. 2023, eq. 9)."""
         return emulator_flux_error(flux, self.sigma_mag, self.observed_softening)
+
+    def flux_error_at(
+        self, theta: Float[Array, " param"], flux: Float[Array, " band"]
+    ) -> Float[Array, " band"]:
+        """As ``flux_error``, with the size that errors in magnitude have at ``theta``."""
+        return emulator_flux_error(flux, self._errors.sigma_mag(theta), self.observed_softening)
+
+    def error_correlation(self) -> Float[Array, "band band"]:
+        """Correlation of the errors of the bands."""
+        return self._errors.correlation()
+
+    @property
+    def _errors(self) -> ErrorModel:
+        if self.errors is None:
+            raise ValueError(
+                "the emulator knows its errors by band only: add the others with `starling calibrate EMULATOR "
+                "--workdir FOLDER`, or use model_error: band"
+            )
+        return self.errors
+
+    def remoteness(self, theta: Float[Array, " param"]) -> Float[Array, ""]:
+        """Above 1 outside what it was trained on (``starling.emulators.domain``); NaN where it does not know."""
+        return jnp.full((), jnp.nan, theta.dtype) if self.domain is None else self.domain.remoteness(theta)
 
     def spectral_properties(self, theta: Float[Array, " param"]) -> dict[str, Array]:
         """The quantities that only a spectrum tells, by the names in ``SPECTRAL_PROPERTIES``."""
@@ -92,4 +120,5 @@ class PhotometryEmulator:
             sigma_mag=self.sigma_mag[index],
             wave_effective_aa=self.wave_effective_aa[index],
             bands=tuple(bands),
+            errors=None if self.errors is None else self.errors.select(columns),
         )

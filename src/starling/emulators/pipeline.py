@@ -1,4 +1,4 @@
-"""From a configuration and a simulator to an emulator file: simulate what is missing, train, measure, write."""
+"""From a configuration and a simulator to an emulator file: simulate, train, measure, calibrate, write."""
 
 import subprocess
 from collections.abc import Callable, Mapping
@@ -16,6 +16,7 @@ from jaxtyping import Float
 from starling.components import SPECTRAL_PROPERTIES
 from starling.cosmology import flux_scale
 from starling.emulators.branch import Branch
+from starling.emulators.calibrate import NEEDED, calibrate
 from starling.emulators.config import DirectConfig, TrainingConfig
 from starling.emulators.direct import (
     ROLE,
@@ -117,9 +118,9 @@ def train_emulator(
     resume: bool = True,
     hooks: Hooks = SILENT,
 ) -> PhotometryEmulator:
-    """Train on the sets, measure on the test sets, write ``out``; returns what was written, read back."""
+    """Train on the sets, measure and calibrate on the others, write ``out``; returns what was written, read back."""
     space, n_bands = config.space.build(), len(config.bands)
-    light = _line_light(config, description)
+    light = lines_of(config, description)
     names = (*config.bands, *SPECTRAL_PROPERTIES)
     run = identity_hash(
         {
@@ -142,11 +143,9 @@ def train_emulator(
         should_stop=hooks.should_stop,
     )
     core = prepared.core(model)
+    exact = {name: totals(space, config.softening, light, sets[name]) for name in NEEDED}
     accuracy = {
-        name: error_statistics(
-            _errors(core, totals(space, config.softening, light, sets[f"test_{name}"])), names
-        )
-        for name in ("prior", "training")
+        name: error_statistics(_errors(core, exact[f"test_{name}"]), names) for name in ("prior", "training")
     }
     bands = load_bands(config.bands)
     emulator = PhotometryEmulator(
@@ -158,11 +157,14 @@ def train_emulator(
         softening=config.softening,
         observed_softening=_observed_softening(config, sets["test_prior"].theta),
     )
+    trained_on = np.concatenate([s.theta for name, s in sets.items() if name.startswith("train")])
+    emulator, calibration = calibrate(emulator, exact, trained_on, seed=config.seed)
     header = {
         "name": config.name,
         "properties": list(SPECTRAL_PROPERTIES),
         "curve_sha256": [band.sha256 for band in bands],
         "accuracy": accuracy,
+        "calibration": calibration,
         "simulator": dict(description),
         "surrogate": bool(description.get("surrogate", False)),
         "n_failed": {name: s.n_failed for name, s in sets.items()},
@@ -191,7 +193,7 @@ def _training_set(
     }
 
 
-def _line_light(config: TrainingConfig, description: Mapping[str, Any]) -> LineLight:
+def lines_of(config: TrainingConfig, description: Mapping[str, Any]) -> LineLight:
     """The lines of a simulator in the bands of a configuration."""
     waves = np.asarray(description.get("line_wave_aa", []), float)
     return line_light(waves, load_bands(config.bands), config.space.zred[1])

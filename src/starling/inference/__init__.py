@@ -2,7 +2,8 @@
 
 from starling.inference.diagnostics import Diagnostics, Thresholds, diagnose
 from starling.inference.fit import Draws, Progress, fit
-from starling.inference.likelihood import galaxy_model, log_likelihood, total_error
+from starling.inference.likelihood import galaxy_model, log_likelihood, log_likelihood_at
+from starling.inference.noise import ModelError, Noise, prepare_noise, total_error
 from starling.inference.observation import Observation, observe, stack, take
 from starling.inference.posterior import open_posterior, save, to_datatree
 from starling.inference.settings import SamplerSettings
@@ -11,6 +12,8 @@ from starling.inference.summary import summary_table
 __all__ = [
     "Diagnostics",
     "Draws",
+    "ModelError",
+    "Noise",
     "Observation",
     "Progress",
     "SamplerSettings",
@@ -19,8 +22,10 @@ __all__ = [
     "fit",
     "galaxy_model",
     "log_likelihood",
+    "log_likelihood_at",
     "observe",
     "open_posterior",
+    "prepare_noise",
     "save",
     "stack",
     "summary_table",

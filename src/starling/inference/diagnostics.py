@@ -18,6 +18,7 @@ class Thresholds(NamedTuple):
     ess_bulk: float = 400.0
     ess_tail: float = 0.0
     diverging: float = 0.01  # fraction of the transitions
+    outside: float = 0.01  # fraction of the draws
 
 
 class Diagnostics(NamedTuple):
@@ -28,6 +29,7 @@ class Diagnostics(NamedTuple):
     ess_bulk: Float[np.ndarray, "galaxy free"]
     ess_tail: Float[np.ndarray, "galaxy free"]
     divergences: np.ndarray  # number of divergent transitions
+    outside: np.ndarray  # share of the draws outside the forward model's domain, NaN where it does not know
     passed: np.ndarray
     flag: tuple[str, ...]
 
@@ -85,15 +87,32 @@ def diagnose(draws: Draws, thresholds: Thresholds | None = None) -> Diagnostics:
     rhat, bulk, tail = convergence(series)
     divergences = draws.diverging.sum(axis=(1, 2))
     fraction = divergences / draws.diverging[0].size
+    outside = outside_domain(draws.remoteness)
     flags = tuple(
         "; ".join(
-            _sentences(draws.free, rhat[i], bulk[i], tail[i], fraction[i], draws.problems[i], thresholds)
+            [
+                *_sentences(
+                    draws.free, rhat[i], bulk[i], tail[i], fraction[i], draws.problems[i], thresholds
+                ),
+                *_of_domain(outside[i], thresholds),
+            ]
         )
         for i in range(rhat.shape[0])
     )
-    return Diagnostics(
-        draws.free, rhat, bulk, tail, divergences, np.array([flag == "" for flag in flags]), flags
-    )
+    passed = np.array([flag == "" for flag in flags])
+    return Diagnostics(draws.free, rhat, bulk, tail, divergences, outside, passed, flags)
+
+
+def outside_domain(remoteness: Float[np.ndarray, "galaxy chain draw"]) -> np.ndarray:
+    """Share of the draws of each galaxy that are outside the domain; NaN where none can be told."""
+    return np.where(np.isnan(remoteness).all(axis=(1, 2)), np.nan, (remoteness > 1.0).mean(axis=(1, 2)))
+
+
+def _of_domain(outside: float, thresholds: Thresholds) -> list[str]:
+    if not outside > thresholds.outside:
+        return []
+    limit = f"(limit {100 * thresholds.outside:g}%)"
+    return [f"{100 * outside:.1f}% of the draws are outside what the emulator was trained on {limit}"]
 
 
 def _sentences(

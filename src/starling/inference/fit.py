@@ -13,11 +13,13 @@ from jaxtyping import Float
 from starling.forward import ForwardModel
 from starling.inference import chains as chain_kernels
 from starling.inference.chains import Chains, Kernel, Transition
-from starling.inference.density import Model, flat_density
+from starling.inference.density import Model
 from starling.inference.initialise import starts
-from starling.inference.likelihood import galaxy_model, total_error
+from starling.inference.likelihood import galaxy_model
+from starling.inference.noise import ModelError, Noise, prepare_all
 from starling.inference.observation import Observation, check, take
 from starling.inference.settings import SamplerSettings
+from starling.inference.target import check_model, galaxy_density, remoteness
 
 
 class _Static(NamedTuple):
@@ -30,7 +32,7 @@ class _Static(NamedTuple):
     max_doublings: int
     n_descents: int
     descent_steps: int
-    error_floor: float
+    errors: tuple[float, ModelError]  # floor, and what the forward model's own count as
     devices: int
 
 
@@ -58,6 +60,7 @@ class Draws(NamedTuple):
     names: tuple[str, ...]  # all parameters of the space, the last axis of ``theta``
     free: tuple[str, ...]  # those that were sampled
     theta: Float[np.ndarray, "galaxy chain draw param"]
+    remoteness: np.ndarray  # above 1 outside what the forward model was made for; NaN where it does not know
     extra: dict[str, np.ndarray]  # latent sites of the model beyond the space's
     log_density: np.ndarray
     acceptance_rate: np.ndarray
@@ -73,19 +76,20 @@ def _begin(
     key: Array,
     index: Array,
     observations: Observation,
+    noise: Noise,
     forward_model: ForwardModel,
     *,
     model: Model,
     static: _Static,
 ) -> tuple[Chains, Array]:
-    def one(index: Array, observation: Observation) -> tuple[Chains, Array]:
-        density = flat_density(model, observation, forward_model, error_floor=static.error_floor)
+    def one(index: Array, observation: Observation, noise: Noise) -> tuple[Chains, Array]:
+        density = galaxy_density(model, observation, forward_model, noise, *static.errors)
         start = starts(
             jax.random.fold_in(key, index),
             density,
             observation,
             forward_model,
-            total_error(observation, forward_model, static.error_floor),
+            noise,
             n_chains=static.n_chains,
             n_descents=static.n_descents,
             n_steps=static.descent_steps,
@@ -93,7 +97,7 @@ def _begin(
         begun = chain_kernels.begin(start.states, start.inverse_metric, static.target)
         return begun, start.n_modes
 
-    return _over_galaxies(jax.vmap(one), static.devices, index, observations)
+    return _over_galaxies(jax.vmap(one), static.devices, index, observations, noise)
 
 
 @partial(jax.jit, static_argnames=("model", "static"))
@@ -101,6 +105,7 @@ def _advance(
     key: Array,
     index: Array,
     observations: Observation,
+    noise: Noise,
     forward_model: ForwardModel,
     chains: Chains,
     first: Array,
@@ -112,10 +117,12 @@ def _advance(
 ) -> tuple[Chains, Transition]:
     iterations = first + jnp.arange(static.chunk)
 
-    def one(index: Array, observation: Observation, chains: Chains) -> tuple[Chains, Transition]:
+    def one(
+        index: Array, observation: Observation, noise: Noise, chains: Chains
+    ) -> tuple[Chains, Transition]:
         return chain_kernels.advance(
             jax.random.fold_in(key, index),
-            flat_density(model, observation, forward_model, error_floor=static.error_floor),
+            galaxy_density(model, observation, forward_model, noise, *static.errors),
             chains,
             iterations,
             mean_steps,
@@ -125,7 +132,7 @@ def _advance(
             max_doublings=static.max_doublings,
         )
 
-    return _over_galaxies(jax.vmap(one), static.devices, index, observations, chains)
+    return _over_galaxies(jax.vmap(one), static.devices, index, observations, noise, chains)
 
 
 @partial(jax.jit, static_argnames=("static",))
@@ -138,29 +145,34 @@ def _update_metric(chains: Chains, static: _Static) -> Chains:
 def _sites(
     positions: Float[Array, "galaxy draw chain dim"],
     observations: Observation,
+    noise: Noise,
     forward_model: ForwardModel,
     *,
     model: Model,
     static: _Static,
-) -> tuple[Array, dict[str, Array]]:
-    """theta and the model's further latent sites at every draw."""
+) -> tuple[Array, Array, dict[str, Array]]:
+    """theta, how far out of the forward model's domain it is, and the model's further latent sites at every draw."""
     names = forward_model.space.names
 
-    def one(observation: Observation, positions: Array) -> tuple[Array, dict[str, Array]]:
-        density = flat_density(model, observation, forward_model, error_floor=static.error_floor)
+    def one(
+        observation: Observation, noise: Noise, positions: Array
+    ) -> tuple[Array, Array, dict[str, Array]]:
+        density = galaxy_density(model, observation, forward_model, noise, *static.errors)
 
-        def at(position: Array) -> tuple[Array, dict[str, Array]]:
+        def at(position: Array) -> tuple[Array, Array, dict[str, Array]]:
             sites = density.sites(position)
             missing = [name for name in (*names, "flux") if name not in sites]
             if missing:
                 raise ValueError(
                     f"the model has no site {', '.join(missing)}: call galaxy_model inside it, unscoped"
                 )
-            return jnp.stack([sites[n] for n in names]), {n: sites[n] for n in density.latent if n != "x"}
+            theta = jnp.stack([sites[n] for n in names])
+            extra = {n: sites[n] for n in density.latent if n != "x"}
+            return theta, remoteness(forward_model, theta), extra
 
         return jax.vmap(jax.vmap(at))(positions)
 
-    return _over_galaxies(jax.vmap(one), static.devices, observations, positions)
+    return _over_galaxies(jax.vmap(one), static.devices, observations, noise, positions)
 
 
 def fit(
@@ -175,12 +187,14 @@ def fit(
     """Posterior draws for a batch of galaxies, maggies in, one leading galaxy axis.
 
     ``model`` is any NumPyro model of one galaxy with the signature of ``galaxy_model`` and its sites (call it inside
-    yours). Galaxies run in batches of ``settings.batch_size``, shared out over all JAX devices; the last one is padded,
-    so that nothing compiles twice. The draws of a galaxy depend on ``key`` and its position in the input, not on its
-    neighbours. A galaxy that cannot be fitted gets draws and a flag (see ``diagnose``), never an exception.
+    yours); it gets ``noise`` too where ``settings.model_error`` is not "band". Galaxies run in batches of
+    ``settings.batch_size``, shared out over all JAX devices; the last one is padded, so that nothing compiles twice.
+    The draws of a galaxy depend on ``key`` and its position in the input, not on its neighbours. A galaxy that cannot
+    be fitted gets draws and a flag (see ``diagnose``), never an exception.
     """
     settings = settings or SamplerSettings()
     problems = check(observations, forward_model)
+    check_model(model, settings.model_error)
     n = observations.flux.shape[0]
     devices = min(jax.device_count(), n)
     size = -(-min(settings.batch_size, n) // devices) * devices
@@ -214,6 +228,7 @@ def _metric_updates(settings: SamplerSettings) -> set[int]:
 
 class _Batch(NamedTuple):
     theta: np.ndarray
+    remoteness: np.ndarray
     extra: dict[str, np.ndarray]
     log_density: np.ndarray
     acceptance_rate: np.ndarray
@@ -245,12 +260,13 @@ def _run(
             settings.max_doublings,
             settings.n_descents,
             settings.descent_steps,
-            settings.error_floor,
+            (settings.error_floor, settings.model_error),
             devices,
         ),
     }
+    noise = prepare_all(observations, forward_model, settings.error_floor, settings.model_error)
     yield 0, total, "initialising", None
-    chains, n_modes = _begin(key_start, index, observations, forward_model, **static)
+    chains, n_modes = _begin(key_start, index, observations, noise, forward_model, **static)
     jax.block_until_ready(chains)
     pieces = []
     for first in range(0, total, settings.chunk):
@@ -262,6 +278,7 @@ def _run(
             key_chain,
             index,
             observations,
+            noise,
             forward_model,
             chains,
             jnp.asarray(first),
@@ -271,9 +288,9 @@ def _run(
         )
         jax.block_until_ready(record)
         if not warming:
-            sites = _sites(record.position, observations, forward_model, **static)
+            sites = _sites(record.position, observations, noise, forward_model, **static)
             pieces.append(jax.tree.map(np.asarray, (record, *sites)))
-    record, theta, extra = jax.tree.map(
+    record, theta, remote, extra = jax.tree.map(
         lambda *leaves: np.moveaxis(np.concatenate(leaves, axis=1), 1, 2), *pieces
     )
     yield (
@@ -282,6 +299,7 @@ def _run(
         "sampling",
         _Batch(
             theta,
+            remote,
             extra,
             record.log_density,
             record.acceptance_rate,

@@ -19,7 +19,8 @@ from jaxtyping import Float
 
 from starling.forward import ForwardModel
 from starling.inference.density import FlatDensity
-from starling.inference.likelihood import residuals
+from starling.inference.likelihood import independent_residuals, residuals
+from starling.inference.noise import Noise
 from starling.inference.observation import Observation
 
 _MAX_STEP = 2.0  # longest Levenberg-Marquardt step in one coordinate, in prior standard deviations
@@ -47,16 +48,18 @@ class Start(NamedTuple):
 def evaluate(
     density: FlatDensity,
     observation: Observation,
-    error: Float[Array, " band"],
+    noise: Noise,
     position: Float[Array, " dim"],
 ) -> Optimum:
-    """Log density, gradient and J^T W J + I at ``position``; W is 1 / error^2, in limits the curvature of -log Phi.
+    """Log density, gradient and J^T W J + I at ``position``; W is the inverse of the residuals' covariance (without its
+    dependence on the parameters), in limits the curvature of -log Phi.
 
     One forward-mode pass gives all three, so the network is compiled once.
     """
 
     def value(position: Float[Array, " dim"]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        both = density.log_density(position), residuals(observation, density.sites(position)["flux"], error)
+        flux = density.sites(position)["flux"]
+        both = density.log_density(position), independent_residuals(observation, flux, noise)
         return both, both
 
     (gradient, jacobian), (log_density, z) = jax.jacfwd(value, has_aux=True)(position)
@@ -126,7 +129,7 @@ def starts(
     density: FlatDensity,
     observation: Observation,
     forward_model: ForwardModel,
-    error: Float[Array, " band"],
+    noise: Noise,
     *,
     n_chains: int,
     n_descents: int,
@@ -141,9 +144,9 @@ def starts(
     x = jax.random.normal(key_prior, (n_descents, density.size))
     x = x.at[0].set(0.0)
     if density.latent == ("x",):
-        x = jax.vmap(lambda one: scale_mass(one, observation, forward_model, error))(x)
+        x = jax.vmap(lambda one: scale_mass(one, observation, forward_model, noise.error))(x)
 
-    at = partial(evaluate, density, observation, error)
+    at = partial(evaluate, density, observation, noise)
     optima = jax.vmap(lambda one: levenberg_marquardt(at, one, n_steps))(x)
     mass = jax.vmap(_laplace_log_mass)(optima)
     optima, mass = jax.tree.map(lambda leaf: leaf[jnp.argsort(-mass)], (optima, mass))

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax import Array
+from jaxtyping import Float
 
 from starling.forward import PROPERTIES, ForwardModel
 from starling.inference.diagnostics import Diagnostics
 from starling.inference.fit import Draws
-from starling.inference.likelihood import total_error
+from starling.inference.noise import ModelError, local_error, prepare_noise
 from starling.inference.observation import Observation
 from starling.inference.settings import SamplerSettings
 
@@ -38,9 +40,25 @@ def _properties(forward_model: ForwardModel, theta: Array) -> dict[str, Array]:
     return jax.vmap(forward_model.properties)(theta)
 
 
-@jax.jit
-def _errors(forward_model: ForwardModel, observations: Observation, error_floor: Array) -> Array:
-    return jax.vmap(lambda one: total_error(one, forward_model, error_floor))(observations)
+@partial(jax.jit, static_argnames="model_error")
+def _errors(
+    forward_model: ForwardModel,
+    observations: Observation,
+    error_floor: Array,
+    theta: Float[Array, "galaxy draw param"],
+    model_error: ModelError,
+) -> Float[Array, "galaxy band"]:
+    """One sigma of every flux, as root mean square over the draws where it depends on the parameters."""
+
+    def one(observation: Observation, theta: Array) -> Array:
+        noise = prepare_noise(observation, forward_model, error_floor, model_error)
+        if noise.known is None:
+            return noise.error
+        error = jax.vmap(lambda at: local_error(observation, forward_model, at, noise))(theta)
+        # over the constant one, since the square of a faint flux has no place in float32
+        return noise.error * jnp.sqrt(jnp.mean((error / noise.error) ** 2, axis=0))
+
+    return jax.vmap(one)(observations, theta)
 
 
 def _in_pieces(function: Any, forward_model: ForwardModel, theta: np.ndarray) -> Any:
@@ -125,7 +143,9 @@ def to_datatree(
     thinned = draws.theta[:, :, ::predictive_every]
     predicted = _in_pieces(_predict, forward_model, thinned)
     per_band, maggies = ("galaxy", "band"), {"units": "maggies"}
-    error = np.asarray(_errors(forward_model, observations, jnp.asarray(settings.error_floor)))
+    at_draws = jnp.asarray(thinned.reshape(n_galaxies, -1, thinned.shape[-1]))
+    floor = jnp.asarray(settings.error_floor)
+    error = np.asarray(_errors(forward_model, observations, floor, at_draws, settings.model_error))
     by_parameter = {"parameter": np.asarray(diagnostics.names), "galaxy": ids}
     groups = {
         "posterior": xr.Dataset(_by_name(columns, _sampled, described) | extra, sample | ratio),
@@ -136,6 +156,9 @@ def to_datatree(
                 "lp": _sampled(draws.log_density, long_name="log density in the sampler's coordinates"),
                 "acceptance_rate": _sampled(draws.acceptance_rate),
                 "n_steps": _sampled(draws.n_steps, long_name="leapfrog steps"),
+                "remoteness": _sampled(
+                    draws.remoteness, long_name="above 1 outside what the emulator was trained on"
+                ),
                 "step_size": ("galaxy", draws.step_size),
                 "n_modes": (
                     "galaxy",
@@ -179,6 +202,11 @@ def to_datatree(
                 "ess_bulk": (("galaxy", "parameter"), diagnostics.ess_bulk),
                 "ess_tail": (("galaxy", "parameter"), diagnostics.ess_tail),
                 "divergences": ("galaxy", diagnostics.divergences),
+                "outside_domain": (
+                    "galaxy",
+                    diagnostics.outside,
+                    {"long_name": "share of the draws outside what the emulator was trained on"},
+                ),
                 "passed": ("galaxy", diagnostics.passed),
                 "flag": ("galaxy", np.asarray(diagnostics.flag, dtype=str)),
             },

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from starling.inference.chains import Kernel
+from starling.inference.noise import ModelError, check_model_error
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,8 @@ class SamplerSettings:
     trajectories long.
     ``n_warmup`` and ``n_draws`` are transitions per chain; both run in pieces of ``chunk``, after each of which the
     progress is reported. ``n_descents`` prior draws are each descended for ``descent_steps`` to find the modes.
-    ``batch_size`` galaxies run at once. ``error_floor`` is a fraction of the flux.
+    ``batch_size`` galaxies run at once. ``error_floor`` is a fraction of the flux; ``model_error`` says what the
+    forward model's own errors count as (``starling.inference.noise``).
     """
 
     kernel: Kernel = "hmc"
@@ -29,10 +31,12 @@ class SamplerSettings:
     descent_steps: int = 30
     batch_size: int = 64
     error_floor: float = 0.05
+    model_error: ModelError = "band"
 
     def __post_init__(self) -> None:
         if self.kernel not in ("nuts", "hmc"):
             raise ValueError(f"kernel must be 'nuts' or 'hmc', got {self.kernel!r}")
+        check_model_error(self.model_error)
         for name in (
             "n_chains",
             "n_draws",

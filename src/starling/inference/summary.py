@@ -39,7 +39,9 @@ def summary_table(tree: xr.DataTree) -> Table:
     found = tree["diagnostics"]
     table["rhat_max"] = found["rhat"].max("parameter").values
     table["ess_bulk_min"] = found["ess_bulk"].min("parameter").values
-    for name in ("divergences", "passed", "flag"):
+    for name in ("divergences", "outside_domain", "passed", "flag"):
+        if name not in found:  # trees of earlier versions
+            continue
         table[name] = found[name].values
     table["flag"] = [str(sentence) or "ok" for sentence in table["flag"]]
     return table

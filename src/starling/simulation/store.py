@@ -79,6 +79,12 @@ def open_set(folder: Path, identity: Mapping[str, Any]) -> None:
         }
         write_atomically(manifest, json.dumps(content, indent=1).encode())
         return
+    check_set(folder, identity)
+
+
+def check_set(folder: Path, identity: Mapping[str, Any]) -> None:
+    """ValueError unless a folder holds the set of this identity; says what differs."""
+    identity = json.loads(json.dumps(identity))
     found = read_manifest(folder)["identity"]
     differing = sorted(key for key in {*identity, *found} if identity.get(key) != found.get(key))
     if differing:

@@ -1,0 +1,122 @@
+"""What the errors of a galaxy's fluxes are made of, prepared once before its parameters are sampled.
+
+With ``e`` the observed error, ``f`` the floor (a fraction of the observed flux) and ``m`` the forward model's own error
+at the observed flux, the covariance of the residuals is
+
+    none:        diag(e^2 + f^2)
+    band:        diag(e^2 + f^2 + m^2)
+    covariance:  diag(e^2 + f^2) + m R m     R: correlation of the model's errors over bands
+    local:       diag(e^2 + f^2 + m(theta)^2), with its determinant, which depends on the parameters
+
+Bands that are not used have a row of the identity. Upper limits have one too: their probability is that of one normal
+variable, with the variance of ``band``, and does not know how far off the model is in the other bands.
+"""
+
+from functools import partial
+from typing import Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Float
+
+from starling.forward import ForwardModel, KnowsErrors
+from starling.inference.observation import Observation
+
+ModelError = Literal["band", "covariance", "local", "none"]
+# Added to the diagonal of correlation matrices: in float32 a smaller eigenvalue is not known anyway.
+_JITTER = 1e-5
+
+
+class Noise(NamedTuple):
+    """``error``: one sigma of each band alone, maggies; 1 in bands that are not used.
+
+    ``whiten`` (for "covariance") makes residuals over ``error`` independent standard normals: the inverse of the lower
+    Cholesky factor of their correlation matrix. ``known`` (for "local") is ``error`` without the model's own.
+    """
+
+    error: Float[Array, " band"]
+    whiten: Float[Array, "band band"] | None = None
+    known: Float[Array, " band"] | None = None
+
+
+def check_model_error(kind: str) -> None:
+    """ValueError unless ``kind`` is a ``ModelError``."""
+    if kind not in get_args(ModelError):
+        raise ValueError(f"model_error must be one of {', '.join(get_args(ModelError))}, got {kind!r}")
+
+
+def known_error(observation: Observation, error_floor: float | Array) -> Float[Array, " band"]:
+    """Observed error and ``error_floor`` times the observed flux in quadrature, maggies; 1 in bands not used."""
+    flux = jnp.where(observation.mask, observation.flux, 0.0)
+    error = jnp.where(observation.mask, observation.flux_err, 1.0)
+    # hypot does not square, so errors of 1e-20 maggies and less survive float32
+    return jnp.where(observation.mask, jnp.hypot(error, error_floor * flux), 1.0)
+
+
+def total_error(
+    observation: Observation, forward_model: ForwardModel, error_floor: float | Array = 0.05
+) -> Float[Array, " band"]:
+    """Observed error, ``error_floor`` times the flux and the forward model's own error in quadrature, maggies.
+
+    All three at the OBSERVED flux (Mathews et al. 2023, section 3), so the result does not depend on the parameters.
+    1 in bands that are not used.
+    """
+    flux = jnp.where(observation.mask, observation.flux, 0.0)
+    total = jnp.hypot(known_error(observation, error_floor), forward_model.flux_error(flux))
+    return jnp.where(observation.mask, total, 1.0)
+
+
+def prepare_noise(
+    observation: Observation,
+    forward_model: ForwardModel,
+    error_floor: float | Array = 0.05,
+    model_error: ModelError = "band",
+) -> Noise:
+    """The errors of ONE galaxy; ValueError where the forward model does not know its errors so well."""
+    check_model_error(model_error)
+    known, total = known_error(observation, error_floor), total_error(observation, forward_model, error_floor)
+    if model_error == "none":
+        return Noise(known)
+    if model_error == "band":
+        return Noise(total)
+    if not isinstance(forward_model, KnowsErrors):
+        raise ValueError(
+            f"model_error: {model_error} needs a forward model that knows such errors of its own; use band or none"
+        )
+    if model_error == "local":
+        return Noise(total, known=known)
+    flux = jnp.where(observation.mask, observation.flux, 0.0)
+    share = jnp.where(
+        observation.mask & ~observation.upper_limit, forward_model.flux_error(flux) / total, 0.0
+    )
+    correlation = jnp.where(
+        jnp.eye(share.size, dtype=bool),
+        1.0 + _JITTER,
+        forward_model.error_correlation() * jnp.outer(share, share),
+    )
+    factor = jnp.linalg.cholesky(correlation)
+    return Noise(total, whiten=solve_triangular(factor, jnp.eye(share.size), lower=True))
+
+
+@partial(jax.jit, static_argnames="model_error")
+def prepare_all(
+    observations: Observation,
+    forward_model: ForwardModel,
+    error_floor: float | Array,
+    model_error: ModelError,
+) -> Noise:
+    """``prepare_noise`` of every galaxy of a batch."""
+    return jax.vmap(lambda one: prepare_noise(one, forward_model, error_floor, model_error))(observations)
+
+
+def local_error(
+    observation: Observation, forward_model: ForwardModel, theta: Float[Array, " param"], noise: Noise
+) -> Float[Array, " band"]:
+    """One sigma of each band at ``theta``, maggies; that of ``noise`` unless it is to depend on the parameters."""
+    if noise.known is None or not isinstance(forward_model, KnowsErrors):
+        return noise.error
+    flux = jnp.where(observation.mask, observation.flux, 0.0)
+    error = jnp.hypot(noise.known, forward_model.flux_error_at(theta, flux))
+    return jnp.where(observation.mask, error, 1.0)

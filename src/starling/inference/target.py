@@ -1,0 +1,44 @@
+"""What is sampled for one galaxy of a fit: the log density of a user's or our own model, given the prepared errors."""
+
+import inspect
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from starling.forward import ForwardModel, KnowsDomain
+from starling.inference.density import FlatDensity, Model, flat_density
+from starling.inference.noise import ModelError, Noise
+from starling.inference.observation import Observation
+
+
+def check_model(model: Model, model_error: ModelError) -> None:
+    """ValueError where a model cannot be told of the errors that the settings ask for."""
+    known = inspect.signature(model).parameters
+    takes_noise = "noise" in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
+    if model_error != "band" and not takes_noise:
+        raise ValueError(
+            f"the model takes no `noise`, which model_error: {model_error} needs: "
+            "take it and hand it on to galaxy_model"
+        )
+
+
+def galaxy_density(
+    model: Model,
+    observation: Observation,
+    forward_model: ForwardModel,
+    noise: Noise,
+    error_floor: float,
+    model_error: ModelError,
+) -> FlatDensity:
+    """The log density of one galaxy; a model need not know of ``noise`` unless it is more than one error per band."""
+    if model_error == "band":
+        return flat_density(model, observation, forward_model, error_floor=error_floor)
+    return flat_density(model, observation, forward_model, error_floor=error_floor, noise=noise)
+
+
+def remoteness(forward_model: ForwardModel, theta: Float[Array, " param"]) -> Float[Array, ""]:
+    """How far out of the forward model's domain a point is (its edge is at 1); NaN where it does not know."""
+    if isinstance(forward_model, KnowsDomain):
+        return forward_model.remoteness(theta)
+    return jnp.full((), jnp.nan, theta.dtype)
