@@ -41,7 +41,7 @@ def read_object_npy(path: Path) -> Any:
         raise ValueError(f"{path} is not a .npy file")
     shape, start = _header(path, data)
     array = load_plain(data[start:], str(path))
-    if not isinstance(array, np.ndarray) or array.dtype != object or array.shape != shape:
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "O" or array.shape != shape:
         raise RefusedPickle(f"{path} holds something else than the object array that its header announces")
     return array if shape else array[()]
 
@@ -56,7 +56,9 @@ def _header(path: Path, data: bytes) -> tuple[tuple[int, ...], int]:
         version = np.lib.format.read_magic(stream)
         shape, _, dtype = readers[version](stream)
     except (ValueError, KeyError, TypeError, SyntaxError, EOFError, MemoryError, RecursionError) as error:
-        raise ValueError(f"{path} is a damaged .npy file, or of a version that is not 1 or 2 ({error})") from error
-    if dtype != object:
+        raise ValueError(
+            f"{path} is a damaged .npy file, or of a version that is not 1 or 2 ({error})"
+        ) from error
+    if dtype.kind != "O":
         raise ValueError(f"{path} holds an array of {dtype}, not the objects of a Parrot emulator")
     return shape, stream.tell()

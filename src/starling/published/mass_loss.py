@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Behroozi, Wechsler & Conroy (2013, ApJ 770, 57), eq. 14: FSPS with a Chabrier (2003) IMF, remnants counted as surviving.
+# Behroozi, Wechsler & Conroy (2013, ApJ 770, 57), eq. 14: FSPS, Chabrier (2003) IMF, remnants counted as surviving.
 _SHARE = 0.05
 _TIME_GYR = 1.4e-3
 

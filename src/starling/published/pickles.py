@@ -6,99 +6,26 @@ files, and arrays are made from their bytes after these have been checked. Whate
 that names it. Neither ``pickle`` nor any function that a file names is ever called.
 """
 
-import math
 import pickletools
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-import numpy as np
+from starling.published.described import Array, Budget, Dtype, Mark, Name, RefusedPickle, Resolver
 
-MAX_DEPTH = 24  # containers within containers; the formats here have 5
-_LARGEST_SIDE = 2**31
-_NUMBERS = re.compile(r"(b1|[iu][1248]|f[248])")
-_TEXT = re.compile(r"([US])(\d{1,4})")
-_OBJECT = re.compile(r"O8?")
-
-
-class RefusedPickle(ValueError):
-    """A pickle that is damaged, or that asks for more than plain values; the message says what and where."""
-
-
-class _Mark:
-    """Where on the stack a container's items begin."""
-
-
-@dataclass
-class _Name:
-    """A function or class that the file names, and what stands in for calling it."""
-
-    path: str
-    call: Callable[..., Any] | None
-
-
-@dataclass
-class _Dtype:
-    """The element type of an array."""
-
-    code: str
-    order: str = "<"
-
-    def build(self, state: Any) -> None:
-        # (version, byte order, subdtype, names, fields, item size, alignment, flags)
-        plain = isinstance(state, tuple) and len(state) >= 5 and state[1] in ("<", ">", "|", "=")
-        if not plain or any(part is not None for part in state[2:5]):
-            raise RefusedPickle("has an array of structures, which is no part of an emulator")
-        self.order = state[1]
-
-    @property
-    def is_object(self) -> bool:
-        return _OBJECT.fullmatch(self.code) is not None
-
-    def to_numpy(self) -> np.dtype:
-        if _NUMBERS.fullmatch(self.code) or _TEXT.fullmatch(self.code):
-            return np.dtype((self.order if self.order in "<>" else "<") + self.code)
-        raise RefusedPickle(f"has an array of type {self.code!r}; numbers, text and plain objects are read")
-
-
-@dataclass
-class _Array:
-    """An array before its contents are known."""
-
-    shape: Any = None
-    dtype: Any = None
-    fortran: bool = False
-    data: Any = None
-
-    def build(self, state: Any) -> None:
-        if not isinstance(state, tuple) or len(state) != 5:
-            raise RefusedPickle("has an array whose description is not that of numpy")
-        _, self.shape, self.dtype, self.fortran, self.data = state
-
-
-@dataclass
-class _Budget:
-    """How many bytes may still be made: what refers to one value many times must not fill the memory."""
-
-    left: int
-
-    def spend(self, n_bytes: int) -> None:
-        self.left -= n_bytes
-        if self.left < 0:
-            raise RefusedPickle("would take more memory than a file of its size can hold: it is not loaded")
+__all__ = ["RefusedPickle", "load_plain"]
 
 
 @dataclass
 class _Machine:
     """The stack and the memo."""
 
-    budget: _Budget
+    budget: Budget
     stack: list[Any] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
 
     def pop(self) -> Any:
-        if not self.stack or isinstance(self.stack[-1], _Mark):
+        if not self.stack or isinstance(self.stack[-1], Mark):
             raise RefusedPickle("is damaged: it takes a value where there is none")
         return self.stack.pop()
 
@@ -107,7 +34,7 @@ class _Machine:
         items: list[Any] = []
         while self.stack:
             value = self.stack.pop()
-            if isinstance(value, _Mark):
+            if isinstance(value, Mark):
                 return items[::-1]
             items.append(value)
         raise RefusedPickle("is damaged: it closes a container that it has not opened")
@@ -124,24 +51,24 @@ def _listed(values: Any = ()) -> list[Any]:
     return values
 
 
-def _reconstruct(kind: Any = None, *_: Any) -> _Array:
-    if not (isinstance(kind, _Name) and kind.path == "numpy.ndarray"):
+def _reconstruct(kind: Any = None, *_: Any) -> Array:
+    if not (isinstance(kind, Name) and kind.path == "numpy.ndarray"):
         raise RefusedPickle("has an array of another class than numpy.ndarray")
-    return _Array()
+    return Array()
 
 
-def _dtype(code: Any = None, *_: Any) -> _Dtype:
+def _dtype(code: Any = None, *_: Any) -> Dtype:
     if not isinstance(code, str):
         raise RefusedPickle("has an array whose type is not named by a text")
-    return _Dtype(code)
+    return Dtype(code)
 
 
-def _scalar(dtype: Any = None, data: Any = None) -> _Array:
-    return _Array((), dtype, False, data)
+def _scalar(dtype: Any = None, data: Any = None) -> Array:
+    return Array((), dtype, False, data)
 
 
-def _from_buffer(data: Any = None, dtype: Any = None, shape: Any = None, order: Any = "C") -> _Array:
-    return _Array(shape, dtype, order == "F", data)
+def _from_buffer(data: Any = None, dtype: Any = None, shape: Any = None, order: Any = "C") -> Array:
+    return Array(shape, dtype, order == "F", data)
 
 
 def _encode(text: Any = None, encoding: Any = None) -> bytes:
@@ -166,19 +93,19 @@ _ALLOWED: dict[str, Callable[..., Any] | None] = {
 }
 
 
-def _name(module: Any, attribute: Any) -> _Name:
+def _name(module: Any, attribute: Any) -> Name:
     path = f"{module}.{attribute}"
     if not (isinstance(module, str) and isinstance(attribute, str) and path in _ALLOWED):
         raise RefusedPickle(
             f"asks for {path}, which is neither a number, a text, a list nor a numpy array: it is not loaded, because "
             "a pickle can run any program. Only load files whose makers you trust, and have them saved as plain arrays"
         )
-    return _Name(path, _ALLOWED[path])
+    return Name(path, _ALLOWED[path])
 
 
 def _call(machine: _Machine) -> None:
     arguments, function = machine.pop(), machine.pop()
-    if not isinstance(function, _Name) or function.call is None or not isinstance(arguments, tuple):
+    if not isinstance(function, Name) or function.call is None or not isinstance(arguments, tuple):
         raise RefusedPickle("calls something that is not a function")
     try:
         result = function.call(*arguments)
@@ -191,7 +118,7 @@ def _call(machine: _Machine) -> None:
 
 def _build(machine: _Machine) -> None:
     state = machine.pop()
-    if not machine.stack or not isinstance(machine.stack[-1], _Array | _Dtype):
+    if not machine.stack or not isinstance(machine.stack[-1], Array | Dtype):
         raise RefusedPickle("sets the state of something that is not an array")
     machine.stack[-1].build(state)
 
@@ -249,16 +176,20 @@ def _stack_global(machine: _Machine) -> None:
 
 # Opcodes that push their argument, as pickletools decodes it.
 _LITERALS = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
-    "SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
+    (
+        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        *("STRING", "BINSTRING", "SHORT_BINSTRING"),
+        *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+    )
 )
 _ACTIONS: dict[str, Callable[[_Machine], Any]] = {
-    "PROTO": lambda m: None,
-    "FRAME": lambda m: None,
+    "PROTO": lambda _: None,
+    "FRAME": lambda _: None,
     "NONE": lambda m: m.stack.append(None),
     "NEWTRUE": lambda m: m.stack.append(True),
     "NEWFALSE": lambda m: m.stack.append(False),
-    "MARK": lambda m: m.stack.append(_Mark()),
+    "MARK": lambda m: m.stack.append(Mark()),
     "POP": lambda m: m.stack.pop() if m.stack else None,
     "POP_MARK": lambda m: m.items(),
     "EMPTY_LIST": lambda m: m.stack.append([]),
@@ -281,8 +212,8 @@ _ACTIONS: dict[str, Callable[[_Machine], Any]] = {
 }
 _WITH_ARGUMENT: dict[str, Callable[[_Machine, Any], Any]] = {
     "GLOBAL": lambda m, path: m.stack.append(_name(*path.split(" ", 1))),
-    **{name: _put for name in ("PUT", "BINPUT", "LONG_BINPUT")},
-    **{name: _get for name in ("GET", "BINGET", "LONG_BINGET")},
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _put),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _get),
 }
 
 
@@ -292,14 +223,14 @@ def load_plain(data: bytes, source: str) -> Any:
     ``source`` is the name of the file for errors. RefusedPickle for anything else and for damaged data.
     """
     # arrays and the bytes that they are made from take no more than the file each; small change for tiny files
-    budget = _Budget(2 * len(data) + 4096)
+    budget = Budget(2 * len(data) + 4096)
     try:
-        return _Resolver(budget).resolve(_run(data, budget), 0)
+        return Resolver(budget).resolve(_run(data, budget), 0)
     except RefusedPickle as error:
         raise RefusedPickle(f"{source} {error}") from None
 
 
-def _run(data: bytes, budget: _Budget) -> Any:
+def _run(data: bytes, budget: Budget) -> Any:
     machine = _Machine(budget)
     try:
         for opcode, argument, _ in pickletools.genops(data):
@@ -327,58 +258,6 @@ def _step(machine: _Machine, opcode: str, argument: Any) -> None:
 
 
 def _refuse_opcode(opcode: str) -> NoReturn:
-    raise RefusedPickle(f"uses the pickle instruction {opcode}, which plain arrays do not need: it is not loaded")
-
-
-@dataclass
-class _Resolver:
-    """Puts real arrays in the place of described ones; what is shared in the file stays shared."""
-
-    budget: _Budget
-    # the original is kept with the result: the identity of a freed object could be given to another
-    done: dict[int, tuple[Any, Any]] = field(default_factory=dict)
-
-    def resolve(self, value: Any, depth: int) -> Any:
-        if isinstance(value, _Dtype | _Name | _Mark):
-            raise RefusedPickle("holds a function or a type where a value should be")
-        if not isinstance(value, list | tuple | dict | _Array):
-            return value
-        if depth > MAX_DEPTH:
-            raise RefusedPickle(f"is nested deeper than {MAX_DEPTH} levels, or contains itself")
-        if id(value) not in self.done:
-            self.done[id(value)] = value, self._resolved(value, depth + 1)
-        return self.done[id(value)][1]
-
-    def _resolved(self, value: Any, depth: int) -> Any:
-        if isinstance(value, dict):
-            return {key: self.resolve(item, depth) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return type(value)(self.resolve(item, depth) for item in value)
-        shape, order = _checked_shape(value), "F" if value.fortran else "C"
-        size = math.prod(shape)
-        if value.dtype.is_object:
-            return self._objects(value.data, size, depth).reshape(shape, order=order)
-        kind = value.dtype.to_numpy()
-        if not isinstance(value.data, bytes | bytearray) or len(value.data) != size * kind.itemsize:
-            raise RefusedPickle(f"has an array of shape {shape} and type {kind} whose bytes are not as many")
-        self.budget.spend(len(value.data))
-        numbers = np.frombuffer(bytes(value.data), kind).reshape(shape, order=order)
-        native = numbers.astype(kind.newbyteorder("="), order="C")
-        return native if shape else native[()]
-
-    def _objects(self, items: Any, size: int, depth: int) -> np.ndarray:
-        if not isinstance(items, list) or len(items) != size:
-            raise RefusedPickle(f"has an array of {size} objects without as many objects")
-        self.budget.spend(size)
-        objects = np.empty(size, object)
-        for i, item in enumerate(items):
-            objects[i] = self.resolve(item, depth)
-        return objects
-
-
-def _checked_shape(array: _Array) -> tuple[int, ...]:
-    shape = array.shape
-    sides = isinstance(shape, tuple) and len(shape) <= 8 and all(isinstance(n, int) for n in shape)
-    if not sides or not all(0 <= n < _LARGEST_SIDE for n in shape) or not isinstance(array.dtype, _Dtype):
-        raise RefusedPickle("has an array without a shape and a type")
-    return tuple(shape)
+    raise RefusedPickle(
+        f"uses the pickle instruction {opcode}, which plain arrays do not need: it is not loaded"
+    )

@@ -1,14 +1,14 @@
 """Speculator's own files (Alsing et al. 2020, github.com/justinalsing/speculator) as JAX functions.
 
-A file is a pickled list: 18 items for spectra (a network to PCA coefficients of ln spectra), 14 for photometry (a network
-to magnitudes). The activation is eq. 8 of the paper, with the file's alphas in the place of beta and its betas in the
-place of gamma.
+A file is a pickled list: 18 items for spectra (a network to PCA coefficients of ln spectra), 14 for photometry (a
+network to magnitudes). The activation is eq. 8 of the paper, with the file's alphas in the place of beta and its betas
+in that of gamma.
 """
 
-from collections.abc import Mapping
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jaxtyping import Float
 
 from starling.emulators.networks import Architecture, Network, network_from_weights
 from starling.published.files import read_pickle
+from starling.published.items import Items, describe
 
 _COMMON = ("W", "b", "alphas", "betas", "parameters_shift", "parameters_scale")
 SPECTRUM_ITEMS = (
@@ -78,60 +79,6 @@ class SpeculatorPhotometry:
         return self.magnitudes(inputs)
 
 
-class _Items:
-    """The items of a file by name; every error names the file and the item."""
-
-    def __init__(self, path: Path, values: Mapping[str, Any]) -> None:
-        self.path, self.values = path, values
-
-    def fail(self, name: str, message: str) -> ValueError:
-        return ValueError(f"{self.path}: item {name!r} {message}; is this file whole and Speculator's?")
-
-    def integer(self, name: str) -> int:
-        value = self.values[name]
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 < value < 10**6:
-            raise self.fail(name, f"should be a number from 1 to a million, not {_describe(value)}")
-        return int(value)
-
-    def integers(self, name: str) -> tuple[int, ...]:
-        value = self.values[name]
-        if not isinstance(value, list | tuple) or not all(isinstance(n, int | np.integer) for n in value):
-            raise self.fail(name, f"should be a list of whole numbers, not {_describe(value)}")
-        return tuple(int(n) for n in value)
-
-    def array(self, name: str, shape: tuple[int, ...], value: Any = None) -> np.ndarray:
-        """One array of this shape, finite, in double precision."""
-        given = self.values[name.partition("[")[0]] if value is None else value
-        array = np.asarray(given) if isinstance(given, np.ndarray | np.generic | float | int) else None
-        if array is None or array.dtype.kind not in "fiu" or array.shape != shape:
-            raise self.fail(name, f"should be numbers of shape {shape}, not {_describe(given)}")
-        if not np.all(np.isfinite(array)):
-            raise self.fail(name, "holds numbers that are not finite")
-        return array.astype(float)
-
-    def scale(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """An array to divide or multiply by: no zeros."""
-        array = self.array(name, shape)
-        if np.any(array == 0.0):
-            raise self.fail(name, "is zero somewhere, which nothing can be scaled by")
-        return array
-
-    def arrays(self, name: str, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
-        values = self.values[name]
-        if not isinstance(values, list | tuple) or len(values) != len(shapes):
-            raise self.fail(name, f"should be a list of {len(shapes)} arrays, not {_describe(values)}")
-        pairs = zip(values, shapes, strict=True)
-        return [self.array(f"{name}[{i}]", shape, value) for i, (value, shape) in enumerate(pairs)]
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"an array of {value.dtype} of shape {value.shape}"
-    if isinstance(value, list | tuple | dict):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"{type(value).__name__} {str(value)[:40]!r}"
-
-
 def read_speculator(path: Path | str) -> SpeculatorSpectrum | SpeculatorPhotometry:
     """A Speculator file; ValueError names the file and the item that is wrong. Runs no code of the file."""
     path = Path(path)
@@ -139,15 +86,15 @@ def read_speculator(path: Path | str) -> SpeculatorSpectrum | SpeculatorPhotomet
     layouts = {len(SPECTRUM_ITEMS): SPECTRUM_ITEMS, len(PHOTOMETRY_ITEMS): PHOTOMETRY_ITEMS}
     if not isinstance(values, list | tuple) or len(values) not in layouts:
         raise ValueError(
-            f"{path} is no Speculator file: it holds {_describe(values)}, not a list of 18 items (spectra) or 14 "
+            f"{path} is no Speculator file: it holds {describe(values)}, not a list of 18 items (spectra) or 14 "
             "(photometry)"
         )
     names = layouts[len(values)]
-    items = _Items(path, dict(zip(names, values, strict=True)))
+    items = Items(path, dict(zip(names, values, strict=True)))
     return _spectrum(items) if names is SPECTRUM_ITEMS else _photometry(items)
 
 
-def _spectrum(items: _Items) -> SpeculatorSpectrum:
+def _spectrum(items: Items) -> SpeculatorSpectrum:
     n_wave, n_pca = items.integer("n_wavelengths"), items.integer("n_pcas")
     wave_aa = items.array("wavelengths", (n_wave,))
     if np.any(np.diff(wave_aa) <= 0) or wave_aa[0] <= 0:
@@ -164,12 +111,12 @@ def _spectrum(items: _Items) -> SpeculatorSpectrum:
     )
 
 
-def _photometry(items: _Items) -> SpeculatorPhotometry:
+def _photometry(items: Items) -> SpeculatorPhotometry:
     n_filters = items.integer("n_filters")
     filters = items.values["filters"]
     names = filters.tolist() if isinstance(filters, np.ndarray) else filters
     if not isinstance(names, list | tuple) or len(names) != n_filters:
-        raise items.fail("filters", f"should be a list of {n_filters} names, not {_describe(filters)}")
+        raise items.fail("filters", f"should be a list of {n_filters} names, not {describe(filters)}")
     shift, scale = (
         items.array("magnitudes_shift", (n_filters,)),
         items.scale("magnitudes_scale", (n_filters,)),
@@ -177,15 +124,19 @@ def _photometry(items: _Items) -> SpeculatorPhotometry:
     return SpeculatorPhotometry(_network(items, n_filters, scale, shift), tuple(str(name) for name in names))
 
 
-def _network(items: _Items, n_outputs: int, scale: np.ndarray, shift: np.ndarray) -> PublishedNetwork:
+def _network(items: Items, n_outputs: int, scale: np.ndarray, shift: np.ndarray) -> PublishedNetwork:
     """The network with its outputs scaled and shifted; checks every shape against the file's ``architecture``."""
     n_inputs, hidden = items.integer("n_parameters"), items.integers("n_hidden")
     sizes = (n_inputs, *hidden, n_outputs)
     if items.integers("architecture") != sizes or items.integer("n_layers") != len(sizes) - 1:
-        raise items.fail("architecture", f"and n_layers should describe layers of {sizes} units, as the other items do")
+        raise items.fail(
+            "architecture", f"and n_layers should describe layers of {sizes} units, as the other items do"
+        )
     if len(set(hidden)) != 1:
-        raise items.fail("n_hidden", f"is {hidden}; networks whose hidden layers are all equally wide are read")
-    kernels = items.arrays("W", list(zip(sizes[:-1], sizes[1:], strict=True)))
+        raise items.fail(
+            "n_hidden", f"is {hidden}; networks whose hidden layers are all equally wide are read"
+        )
+    kernels = items.arrays("W", list(itertools.pairwise(sizes)))
     biases = items.arrays("b", [(n,) for n in sizes[1:]])
     alphas, betas = (items.arrays(name, [(n,) for n in hidden]) for name in ("alphas", "betas"))
     weights = {"head.kernel": kernels[-1] * scale, "head.bias": biases[-1] * scale + shift}

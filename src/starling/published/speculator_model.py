@@ -7,8 +7,8 @@ settled with their own numbers and by the tests (``tests/published/test_publishe
 - Inputs, in order: log10 Z/Zsun, six log10 SFR ratios (youngest first), sqrt of the diffuse optical depth, dust index,
   tau1/tau2, ln f_AGN, ln tau_AGN, log10 Zgas/Zsun, redshift, which sets the ages of the bins only.
 
-Where the rest-frame spectrum ends: between 912 and 1005 Angstrom f_nu is held at its value at 1005, below 912 it is zero
-(the nebulae of the model absorb that light), and filters that see beyond 29.9 um in the rest frame are refused.
+Where the rest-frame spectrum ends: between 912 and 1005 Angstrom f_nu is held at its value at 1005, below 912 it is
+zero (the nebulae of the model absorb that light); filters that see beyond 29.9 um in the rest frame are refused.
 """
 
 from collections.abc import Sequence
@@ -36,9 +36,9 @@ from starling.sps.pixels import PixelGrid, Projection, make_pixels, make_project
 RANGES = ("100_400", "400_1100", "1100_30000")  # folders of the published files, nm
 FILE = "model.pkl"
 DESCRIPTION = (
-    "Speculator's published Prospector-alpha networks (Alsing et al. 2020; FSPS, MIST + MILES, 14 parameters). The spectra "
-    "have NO EMISSION LINES: bands that hold strong lines are predicted too faint in star-forming galaxies. Surviving "
-    "masses follow Behroozi et al. (2013); log_lir is the light that dust takes between 912 A and 2.5 um"
+    "Speculator's published Prospector-alpha networks (Alsing et al. 2020; FSPS, MIST + MILES, 14 parameters). The "
+    "spectra have NO EMISSION LINES: bands that hold strong lines are predicted too faint in star-forming galaxies. "
+    "Surviving masses follow Behroozi et al. (2013); log_lir is the light that dust takes between 912 A and 2.5 um"
 )
 _LYMAN_LIMIT_AA = 911.75
 _SEAMS_AA = (4000.18, 11000.0)
@@ -58,7 +58,9 @@ _LOG_UNIT = float(np.log(AB_ZERO_POINT_CGS * LIGHT_AA_S / AT_TEN_PC))
 _NO_AGN = -5.0
 _STARLIGHT_ENDS_AA = 2.5e4  # where dust begins to emit
 _LEAST_ABSORBED = 1e-3  # of the light of the stars: what the networks' errors hide
-_INFRARED_SHARE = 0.957  # of the dust's light, in 8-1000 um: Draine & Li (2007), qpah 2 per cent, Umin 1, gamma 0.01
+_INFRARED_SHARE = (
+    0.957  # of the dust's light, in 8-1000 um: Draine & Li (2007), qpah 2 per cent, Umin 1, gamma 0.01
+)
 # Alsing et al. s. 4.3: 99.9% of spectra (3.29 sigma) are within 2% down to 200 nm, within 6% at 100 nm.
 _ACCURACY = ((1000.0, 0.06 / 3.29), (2000.0, 0.02 / 3.29))
 
@@ -208,7 +210,8 @@ def _check_space(space: ParameterSpace) -> None:
     if set(space.names) != needed:
         wrong = sorted(needed.symmetric_difference(space.names))
         raise ValueError(
-            f"space {space.name!r} is not the 14-parameter Prospector-alpha model: {', '.join(wrong)} too many or missing"
+            f"space {space.name!r} is not the 14-parameter Prospector-alpha model: {', '.join(wrong)} is too many or "
+            "missing"
         )
 
 
