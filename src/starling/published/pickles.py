@@ -80,6 +80,12 @@ def _encode(text: Any = None, encoding: Any = None) -> bytes:
         raise RefusedPickle("has bytes that are not written as latin1 text") from error
 
 
+def _no_bytes(*arguments: Any) -> bytes:
+    if arguments:
+        raise RefusedPickle("makes bytes of something else than text")
+    return b""
+
+
 # What a file may name. Old and new homes of numpy's functions; ListWrapper is TensorFlow's list of weights.
 _ALLOWED: dict[str, Callable[..., Any] | None] = {
     "numpy.ndarray": None,
@@ -87,7 +93,8 @@ _ALLOWED: dict[str, Callable[..., Any] | None] = {
     **{f"numpy.{core}.multiarray._reconstruct": _reconstruct for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
     **{f"numpy.{core}.numeric._frombuffer": _from_buffer for core in ("core", "_core")},
-    "_codecs.encode": _encode,
+    "_codecs.encode": _encode,  # bytes in the oldest pickles; empty ones are a call of their type
+    **{f"{module}.bytes": _no_bytes for module in ("builtins", "__builtin__")},
     "tensorflow.python.training.tracking.data_structures.ListWrapper": _listed,
     "tensorflow.python.trackable.data_structures.ListWrapper": _listed,
 }
