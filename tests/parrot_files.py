@@ -64,6 +64,19 @@ def save_object(path: Path, value: Any) -> Path:
     return path
 
 
+def single() -> list[Any]:
+    """The six objects of a single emulator for 0.5 < z < 3."""
+    net = parrot_net(3)
+    return [
+        {name: i + 1 for i, name in enumerate(FILTERS)},
+        (net.mean, net.sigma),
+        (net.weights, net.biases),
+        (net.out_mean, net.out_sigma),
+        residuals(0.02),
+        [np.array(limit) for limit in LIMITS],
+    ]
+
+
 def stitched() -> dict[str, Any]:
     """Three networks over 0 < z < 6.25 with overlaps of 0.5."""
     rows = [(0.0, 0.5, 2.0, 0.5), (2.0, 0.5, 4.0, 0.5), (4.0, 0.5, 6.25, 0.5)]

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import parrot_files
 import pytest
-from parrot_files import FILTERS, parrot_net, residuals
-from parrot_files import LIMITS as PARROT_LIMITS
 
 from starling.published.speculator import PHOTOMETRY_ITEMS, SPECTRUM_ITEMS
 
@@ -74,12 +73,4 @@ def speculator_items(rng: np.random.Generator) -> dict[str, Any]:
 @pytest.fixture
 def single() -> list[Any]:
     """The six objects of a single Parrot emulator."""
-    net = parrot_net(3)
-    return [
-        {name: i + 1 for i, name in enumerate(FILTERS)},
-        (net.mean, net.sigma),
-        (net.weights, net.biases),
-        (net.out_mean, net.out_sigma),
-        residuals(0.02),
-        [np.array(limit) for limit in PARROT_LIMITS],
-    ]
+    return parrot_files.single()
