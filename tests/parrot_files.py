@@ -1,5 +1,6 @@
 """Parrot emulators that the tests write themselves: brightness follows mass exactly, the rest is a random network."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ def parrot_net(seed: int, n_filters: int = len(FILTERS)) -> Net:
     """Six layers of which the first unit of each carries log mass: GELU is the identity at large values."""
     rng = np.random.default_rng(seed)
     sizes = (18, *(_WIDTH,) * 5, n_filters)
-    weights = [0.3 * rng.normal(size=(b, a)) / np.sqrt(a) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+    weights = [0.3 * rng.normal(size=(b, a)) / np.sqrt(a) for a, b in pairwise(sizes)]
     for weight in weights:
         weight[:, 0] = 0.0
     for weight in weights[:-1]:
@@ -41,7 +42,7 @@ def parrot_net(seed: int, n_filters: int = len(FILTERS)) -> Net:
     mean, sigma = np.zeros(18), np.ones(18)
     mean[14], sigma[14] = 1.5, 0.7
     return Net(
-        mean, sigma, [w.astype("f4") for w in weights], [b.astype("f4") for b in biases], np.full(n_filters, 73.0),
+        mean, sigma, [w.astype("f4") for w in weights], [b.astype("f4") for b in biases], np.full(n_filters, 67.0),
         np.ones(n_filters),
     )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Files in the formats of others, written by the tests, and the published networks where they are."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def speculator_items(rng: np.random.Generator) -> dict[str, Any]:
         return rng.normal(size=shape).astype("f4")
 
     values = {
-        "W": [normal(a, b) / np.float32(np.sqrt(a)) for a, b in zip(sizes[:-1], sizes[1:], strict=True)],
+        "W": [normal(a, b) / np.float32(np.sqrt(a)) for a, b in pairwise(sizes)],
         "b": [normal(n) for n in sizes[1:]],
         "alphas": [normal(n) for n in HIDDEN],
         "betas": [normal(n) for n in HIDDEN],
