@@ -33,14 +33,22 @@ def fit(
     from rich.console import Console
 
     from starling.catalogues import load_catalogue, read_config
-    from starling.cli.pipeline import bounds_of, fit_catalogue, open_emulator, say_catalogue, say_results
+    from starling.cli.pipeline import (
+        bounds_of,
+        fit_catalogue,
+        open_emulator,
+        say_catalogue,
+        say_emulator,
+        say_results,
+    )
 
     console = Console()
     settings = read_config(config)
     if max_galaxies is not None:
         select = settings.table.select.model_copy(update={"max_rows": max_galaxies})
         settings = settings.model_copy(update={"table": settings.table.model_copy(update={"select": select})})
-    emulator = open_emulator(settings.model.emulator, config.parent)
+    emulator = open_emulator(settings.model.emulator, config.parent, tuple(settings.photometry.bands))
+    say_emulator(console, emulator)
     catalogue = load_catalogue(
         settings,
         available_bands=emulator.model.bands,

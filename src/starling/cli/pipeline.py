@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ import numpy as np
 import typer
 import xarray as xr
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from starling.catalogues import Catalogue, FitConfig, findings_table, summarise
@@ -32,6 +33,7 @@ from starling.inference import (
 from starling.inference import fit as sample_galaxies
 from starling.plotting.comparison import Comparison
 from starling.plotting.report import write_report
+from starling.published import is_published, open_published
 
 POSTERIOR = {"netcdf": "posterior.nc", "zarr": "posterior.zarr"}
 VALUES_BESIDE_PARAMETERS = 35  # per draw: derived quantities, the SFH and its edges, sampler statistics
@@ -39,11 +41,12 @@ HEADER_KEYS = ("name", "created", "simulator", "surrogate", "git_commit", "confi
 
 
 class Emulator(NamedTuple):
-    """A forward model from a file, and what the file says about it."""
+    """A forward model from a file, what the file says about it, and what its users have to know of it."""
 
     model: ForwardModel
     name: str
     header: dict[str, Any]
+    note: str = ""
 
 
 class Results(NamedTuple):
@@ -53,10 +56,24 @@ class Results(NamedTuple):
     files: dict[str, Path]
 
 
-def open_emulator(name: str, folder: Path) -> Emulator:
-    """The emulator that the package ships (``default``), or one from a file; its path counts from ``folder``."""
+def open_emulator(name: str, folder: Path, bands: Sequence[str] = ()) -> Emulator:
+    """The emulator that the package ships (``default``), or one from a file; its path counts from ``folder``.
+
+    A folder, a pickle or a .npy file is taken for an emulator of somebody else's; ``bands`` are those that it is made
+    for where it is one for any filter.
+    """
     path = default_path() if name == "default" else folder / name
+    if is_published(path):
+        published = open_published(path, bands)
+        return Emulator(published.model, f"{path} ({published.kind})", published.header, published.note)
     return Emulator(load_emulator(path), "the emulator " + path.name, read_header(path))
+
+
+def say_emulator(console: Console, emulator: Emulator) -> None:
+    """Which emulator it is, where it is not of this package's making, and what its users have to know."""
+    if emulator.note:
+        console.print(f"Emulator: [bold]{escape(emulator.name)}[/]", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]{escape(emulator.note)}.[/]", highlight=False, soft_wrap=True)
 
 
 def bounds_of(model: ForwardModel) -> dict[str, tuple[float, float]]:
