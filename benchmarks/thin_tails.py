@@ -6,8 +6,8 @@ Two networks of the papers' kind, alike in all but their training sets: one draw
 from ``starling.parameters.training_space`` ("thick tails"). They are evaluated along a line in the star-formation
 history: all six log SFR ratios are t, everything else is at the median of the prior, at redshift 1. At t = 0 there is
 the paper's galaxy A, with a constant history; far along the line is its galaxy B, whose history declines fast and has
-hardly any draw of the prior near it (t < 0: each bin forms less than the older one before it). The figure that counts is
-the largest error of the bands, emulated minus exact. With --sps-home, the emulator in the package is evaluated on the
+hardly any draw of the prior near it (t < 0: each bin forms less than the older one before it). The figure that counts
+is the largest error of the bands, emulated minus exact. With --sps-home, the emulator in the package is put on the
 same line; it has the AGN torus, whose table is there, and it learns no SFR ratios.
 """
 

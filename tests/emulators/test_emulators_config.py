@@ -39,6 +39,13 @@ def test_a_valid_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            VALID.replace("stages:", "fresh: {rows: 100}, stages:"),
+            r"fresh.rows must be a multiple of sets.chunk \(4096\), got 100",
+        ),
+        (VALID.replace("stages:", "fresh: {rows: 8192}, stages:"), "at most sets.n_train"),
+        (VALID.replace("stages:", "stop_at: 0, stages:"), "training.stop_at"),
+        (VALID.replace("stages:", "fresh: {rows: 4096, focus: 1.5}, stages:"), "training.fresh.focus"),
         (VALID + "extra: 1\n", "extra: Extra inputs"),
         (VALID.replace("n_train", "n_trian"), r"sets\.n_trian"),
         (VALID.replace("{epochs: 1", "{epochs: 0"), r"training\.stages\.0\.epochs"),
