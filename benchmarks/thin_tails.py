@@ -1,6 +1,6 @@
 """Training sets drawn from the prior fail in its tails (Mathews et al. 2023, section 4.2), shown on the exact model.
 
-    uv run python benchmarks/thin_tails.py [--rows 16384] [--epochs 60] [--sps-home DIR]
+    uv run python benchmarks/thin_tails.py [--rows 32768] [--epochs 200] [--sps-home DIR]
 
 Two networks of the papers' kind, alike in all but their training sets: one drawn from the prior ("thin tails"), one
 from ``starling.parameters.training_space`` ("thick tails"). They are evaluated along a line in the star-formation
@@ -117,8 +117,8 @@ def share_beyond(space: ParameterSpace, t: float) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=16384)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--rows", type=int, default=32768)
+    parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--sps-home", type=Path, help="FSPS data directory, for the emulator in the package.")
     options = parser.parse_args()
