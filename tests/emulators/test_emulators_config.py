@@ -51,6 +51,13 @@ def test_a_valid_configuration(tmp_path: Path) -> None:
             "network.mixture.stars.dept: .*mean 'depth'",
         ),
         (VALID.replace("epochs", "epohs"), r"training.stages.0.epohs: .*mean 'epochs'"),
+        (
+            VALID.replace("stages:", "fresh: {rows: 100}, stages:"),
+            r"fresh.rows must be a multiple of sets.chunk \(4096\), got 100",
+        ),
+        (VALID.replace("stages:", "fresh: {rows: 8192}, stages:"), "at most sets.n_train"),
+        (VALID.replace("stages:", "stop_at: 0, stages:"), "training.stop_at"),
+        (VALID.replace("stages:", "fresh: {rows: 4096, focus: 1.5}, stages:"), "training.fresh.focus"),
         (VALID.replace("n_train", "n_trian"), r"sets\.n_trian"),
         (VALID.replace("{epochs: 1", "{epochs: 0"), r"training\.stages\.0\.epochs"),
         (VALID.replace("sdss_r0", "sdss_g0"), "named twice: sdss_g0"),

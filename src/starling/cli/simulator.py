@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from starling.components import SPECTRAL_PROPERTIES
 from starling.parameters import ParameterSpace
+from starling.simulation.directions import with_tangents
 from starling.simulation.generate import Simulator
 from starling.sps import ExactModel, exact_model, load_tables
 
@@ -47,10 +48,13 @@ def describe_model(model: ExactModel) -> dict[str, Any]:
     }
 
 
-def make_simulator(model: ExactModel, batch: int, *, components: bool) -> Simulator:
-    """A simulator that computes ``batch`` galaxies at a time: their components, or only fluxes and properties."""
+def make_simulator(model: ExactModel, batch: int, *, components: bool, tangents: bool = False) -> Simulator:
+    """A simulator that computes ``batch`` galaxies at a time: their components, or only fluxes and properties.
 
-    def one(model: ExactModel, theta: Float[Array, " param"]) -> dict[str, Array]:
+    With ``tangents`` also their derivatives along one direction per galaxy (``starling.simulation.directions``).
+    """
+
+    def values(model: ExactModel, theta: Float[Array, " param"]) -> dict[str, Array]:
         if components:
             return model.components(theta)._asdict()
         spectral = model.spectral_properties(theta)
@@ -58,6 +62,11 @@ def make_simulator(model: ExactModel, batch: int, *, components: bool) -> Simula
             "rest_flux": model.rest_flux(theta),
             "properties": jnp.stack([spectral[name] for name in SPECTRAL_PROPERTIES]),
         }
+
+    def one(model: ExactModel, theta: Float[Array, " param"]) -> dict[str, Array]:
+        if not tangents:
+            return values(model, theta)
+        return with_tangents(lambda point: values(model, point), model.space)(theta)
 
     compiled: Callable[..., dict[str, Array]] = jax.jit(
         lambda model, thetas: jax.lax.map(lambda theta: one(model, theta), thetas, batch_size=batch)

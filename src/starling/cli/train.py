@@ -38,10 +38,13 @@ def train(
     What is there already (simulated chunks, a checkpoint) is used; Ctrl-C or SIGTERM end the training after the epoch,
     and the same command continues it.
     """
+    from rich.console import Console
+
+    from starling.cli.display import training_display
     from starling.cli.simulator import build_model, describe_model, make_simulator
     from starling.emulators.config import load_config
     from starling.emulators.files import add_accuracy, read_header
-    from starling.emulators.pipeline import Hooks, simulate_sets, train_emulator
+    from starling.emulators.pipeline import simulate_sets, train_emulator
     from starling.simulation import StoppedError
     from starling.validation.emulator import summary
     from starling.validation.gradients import gradient_errors, gradient_verdict
@@ -50,24 +53,28 @@ def train(
     workdir = workdir or Path("runs") / settings.name
     out = out or workdir / f"{settings.name}.safetensors"
     model = build_model(settings.simulator.tables, settings.space.build(), settings.bands, sps_home)
-    description = describe_model(model)
-    simulator = make_simulator(model, settings.simulator.batch, components=True)
-    with stop_on_signal() as should_stop:
-        hooks = Hooks(
-            say=typer.echo,
-            simulated=lambda progress: typer.echo(str(progress)),
-            epoch=lambda report: typer.echo(str(report)),
-            should_stop=should_stop,
-        )
+    tangents = settings.training.sobolev_weight > 0
+    description = describe_model(model) | ({"tangents": True} if tangents else {})
+    simulator = make_simulator(model, settings.simulator.batch, components=True, tangents=tangents)
+    console = Console()
+    with training_display(console) as shown, stop_on_signal() as should_stop:
+        hooks = shown._replace(should_stop=should_stop)
         try:
             sets = simulate_sets(
                 settings, simulator, description, workdir / "sets", workers=workers, hooks=hooks
             )
             emulator = train_emulator(
-                settings, sets, description, workdir=workdir, out=out, resume=resume, hooks=hooks
+                settings,
+                sets,
+                description,
+                workdir=workdir,
+                out=out,
+                resume=resume,
+                hooks=hooks,
+                simulator=simulator,
             )
         except StoppedError as stopped:
-            typer.echo(str(stopped))
+            hooks.say(str(stopped))
             raise typer.Exit(130) from None
     if gradients:
         # a seed of its own: the sets have those from 1000 times the configuration's on

@@ -130,8 +130,28 @@ class Stage(_Section):
     batch_size: Positive
 
 
+class FreshConfig(_Section):
+    """New galaxies as the training goes (``starling.emulators.fresh``).
+
+    After every ``epochs`` epochs ``rows`` new ones (a multiple of ``sets.chunk``) take the place of the oldest of the
+    training set. The share ``focus`` of them is put where the network errs most, the others are drawn as the set was.
+    """
+
+    rows: Positive
+    epochs: Positive = 1
+    focus: float = Field(0.5, ge=0.0, le=1.0)
+
+
 class OptimizerConfig(_Section):
-    """Optimizer and schedule: linear warm-up, then a cosine to ``final_learning_rate`` over all stages together."""
+    """Optimizer and schedule: linear warm-up, then a cosine to ``final_learning_rate`` over all stages together.
+
+    The run ends before its schedule when the largest sigma of the bands on the validation set is at most ``stop_at``
+    (magnitudes), or when the validation loss has not fallen by the part ``min_improvement`` for ``patience`` epochs.
+    Patience is off by default: under a cosine the loss falls most where the rate is lowest, at the end, so that a
+    plateau at a high rate says little. It belongs to a rate that stays up (``final_learning_rate`` near
+    ``learning_rate``) and to long runs on ``fresh`` galaxies. ``sobolev_weight`` is that of the error of derivatives
+    (``starling.emulators.sobolev``).
+    """
 
     optimizer: Literal["muon", "nadam", "adamw"] = "muon"
     learning_rate: float = Field(2e-2, gt=0)
@@ -141,6 +161,11 @@ class OptimizerConfig(_Section):
     weight_decay: float = Field(0.0, ge=0)
     stages: tuple[Stage, ...] = Field(min_length=1)
     checkpoint_minutes: float = Field(2.0, ge=0)
+    patience: Positive | None = None
+    min_improvement: float = Field(1e-3, ge=0, lt=1)
+    stop_at: float | None = Field(None, gt=0)
+    fresh: FreshConfig | None = None
+    sobolev_weight: float = Field(0.0, ge=0)
 
 
 class TrainingConfig(_Section):
@@ -169,9 +194,23 @@ class TrainingConfig(_Section):
         space = self.space.build()
         for part in self.network.networks().values():
             part.features.build().check(space)
+        self._check_fresh()
         if isinstance(self.network, MixtureConfig) and (self.network.torus is not None) != self.space.agn:
             raise ValueError("network.torus belongs to a space with an AGN (space.agn), and only to one")
         return self
+
+    def _check_fresh(self) -> None:
+        fresh = self.training.fresh
+        if fresh is None:
+            return
+        if fresh.rows % self.sets.chunk:
+            raise ValueError(
+                f"training.fresh.rows must be a multiple of sets.chunk ({self.sets.chunk}), got {fresh.rows}"
+            )
+        if fresh.rows > self.sets.n_train:
+            raise ValueError(
+                f"training.fresh.rows must be at most sets.n_train ({self.sets.n_train}), got {fresh.rows}"
+            )
 
     @property
     def softening(self) -> float:

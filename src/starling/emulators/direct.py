@@ -15,7 +15,9 @@ from starling.components import SPECTRAL_PROPERTIES
 from starling.emulators.branch import Branch, merge
 from starling.emulators.features import Features
 from starling.emulators.networks import Architecture, Network, with_affine_outputs
-from starling.emulators.targets import Totals
+from starling.emulators.targets import magnitudes_and_properties
+from starling.lines import LineLight
+from starling.parameters import ParameterSpace
 from starling.photometry import maggies_from_arsinh
 
 ROLE = "all"  # the name of the network in configurations and files
@@ -88,20 +90,32 @@ class DirectTask:
         self, network: Network, data: DirectRows, rows: Int[Array, " row"], partners: Int[Array, " row"]
     ) -> Float[Array, ""]:
         """RMSE over rows and outputs; ``partners`` are of no use to it."""
+        return self.batch_loss(network, self.batch(data, rows, partners))
+
+    def batch(self, data: DirectRows, rows: Int[Array, " row"], partners: Int[Array, " row"]) -> DirectRows:
         del partners
         chosen: DirectRows = jax.tree.map(lambda array: array[rows], data)
-        return jnp.sqrt(jnp.mean(self.error(network, chosen) ** 2))
+        return chosen
+
+    def batch_loss(self, network: Network, batch: DirectRows) -> Float[Array, ""]:
+        return jnp.sqrt(jnp.mean(self.error(network, batch) ** 2))
 
     def finish(self, network: Network) -> Network:
         """The network with its outputs in the targets' units."""
         return with_affine_outputs(network, self.std, self.mean)
 
 
-def direct_rows(features: Features, *sets: Totals) -> DirectRows:
-    """Inputs and targets of one or more sets, in memory."""
-    theta = jnp.concatenate([jnp.asarray(s.theta) for s in sets])
-    inputs = jax.jit(lambda f, rows: jax.lax.map(f, rows, batch_size=8192))(features, theta)
-    return DirectRows(inputs, jnp.concatenate([jnp.hstack([s.magnitudes, s.properties]) for s in sets]))
+def direct_rows(
+    features: Features,
+    light: LineLight,
+    space: ParameterSpace,
+    softening: float,
+    theta: Float[Array, "row param"],
+    outputs: Mapping[str, Float[Array, "row ..."]],
+) -> DirectRows:
+    """Inputs and targets from a simulator's outputs; pure, differentiable."""
+    targets = magnitudes_and_properties(space, softening, light, theta, outputs)
+    return DirectRows(jax.vmap(features)(theta), jnp.hstack(targets))
 
 
 def direct_task(shape: Architecture, train: DirectRows) -> DirectTask:

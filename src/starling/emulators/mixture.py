@@ -28,12 +28,11 @@ from starling.components import (
 from starling.emulators.branch import Branch, merge
 from starling.emulators.features import REDSHIFT, Features
 from starling.emulators.networks import Architecture, Network, with_affine_outputs
-from starling.emulators.targets import components_of, fluxes_of_lines
+from starling.emulators.targets import fluxes_of_lines
 from starling.lines import REST_FRAME_BANDS, LineLight, LineTable, line_table
 from starling.parameters import ParameterSpace
 from starling.photometry import POGSON, arsinh_magnitude
 from starling.sfh import N_BINS
-from starling.simulation import SimulatedSet
 
 # Parameters that only decide how components are mixed.
 MIXED = (*RATIOS, LOG_FAGN)
@@ -197,9 +196,15 @@ class MixtureTask:
         rows: Int[Array, " row"],
         partners: Int[Array, " row"],
     ) -> Float[Array, ""]:
+        return self.batch_loss(networks, self.batch(data, rows, partners))
+
+    def batch(self, data: MixtureRows, rows: Int[Array, " row"], partners: Int[Array, " row"]) -> MixtureRows:
+        """Some rows, with the mixtures of their partners; linear in the data."""
         chosen: MixtureRows = jax.tree.map(lambda array: array[rows], data)
-        theta = self._exchange(chosen.theta, data.theta[partners])
-        errors, of_terms, of_lines = self._errors(networks, chosen._replace(theta=theta))
+        return chosen._replace(theta=self._exchange(chosen.theta, data.theta[partners]))
+
+    def batch_loss(self, networks: dict[str, Network], batch: MixtureRows) -> Float[Array, ""]:
+        errors, of_terms, of_lines = self._errors(networks, batch)
         total = jnp.sqrt(jnp.mean(errors**2)) + self.term_weight * jnp.sqrt(jnp.mean(of_terms))
         return total + jnp.sqrt(jnp.mean(of_lines**2))
 
@@ -247,25 +252,19 @@ def mixture_rows(
     light: LineLight,
     space: ParameterSpace,
     softening: float,
-    *sets: SimulatedSet,
+    theta: Float[Array, "row param"],
+    outputs: Mapping[str, Float[Array, "row ..."]],
 ) -> MixtureRows:
-    """Inputs and targets of one or more sets, in memory; ValueError where they have no emission lines."""
-    if not light.wave_aa.size:
-        raise ValueError(
-            "the simulator has no emission lines, which a mixture needs: use network.kind: direct"
-        )
-    theta = jnp.concatenate([jnp.asarray(s.theta) for s in sets])
-    compute = jax.jit(lambda f, rows: jax.lax.map(f, rows, batch_size=8192))
-    inputs = {role: compute(f, theta) for role, f in features.items()}
-    parts = [components_of(s) for s in sets]
-    packed = [pack(p, torus="torus" in features) for p in parts]
+    """Inputs and targets from a simulator's outputs; pure, differentiable."""
+    parts = Components(*(outputs[name] for name in Components._fields))
+    inputs = {role: jax.lax.map(f, theta, batch_size=8192) for role, f in features.items()}
+    packed = pack(parts, torus="torus" in features)
     # what is below this is no light; added, so that logarithms stay smooth
     floor = {role: _FAINTEST * softening / (1.0 if role == "stars" else _BRIGHTEST) for role in features}
-    targets = {role: jnp.concatenate([jnp.log(p[role] + floor[role]) for p in packed]) for role in features}
-    line_flux = fluxes_of_lines(
-        light, theta[:, space.index(REDSHIFT)], jnp.concatenate([p.lines for p in parts])
+    targets = {role: jnp.log(packed[role] + floor[role]) for role in features}
+    return MixtureRows(
+        inputs, targets, theta, fluxes_of_lines(light, theta[:, space.index(REDSHIFT)], parts.lines)
     )
-    return MixtureRows(inputs, targets, theta, line_flux)
 
 
 def mixture_task(

@@ -1,5 +1,6 @@
 """From a configuration and a simulator to an emulator file: simulate, train, measure, calibrate, write."""
 
+import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -15,33 +16,21 @@ from jaxtyping import Float
 
 from starling.components import SPECTRAL_PROPERTIES
 from starling.cosmology import flux_scale
-from starling.emulators.branch import Branch
 from starling.emulators.calibrate import NEEDED, calibrate
-from starling.emulators.config import DirectConfig, TrainingConfig
-from starling.emulators.direct import (
-    ROLE,
-    DirectCore,
-    DirectRows,
-    DirectTask,
-    direct_core,
-    direct_rows,
-    direct_task,
-)
-from starling.emulators.features import MASS, REDSHIFT, fit_features
+from starling.emulators.config import TrainingConfig
+from starling.emulators.direct import DirectCore
+from starling.emulators.features import MASS, REDSHIFT
 from starling.emulators.files import load_emulator, save_emulator
-from starling.emulators.mixture import (
-    MixtureCore,
-    MixtureRows,
-    MixtureTask,
-    mixture_core,
-    mixture_rows,
-    mixture_task,
-)
-from starling.emulators.networks import Network
+from starling.emulators.fresh import FreshRows
+from starling.emulators.mixture import MixtureCore
 from starling.emulators.photometry import PhotometryEmulator
+from starling.emulators.prepare import Prepared, prepare
+from starling.emulators.proposals import Proposal
+from starling.emulators.rows import FixedRows, RowSource
+from starling.emulators.schedule import n_epochs
 from starling.emulators.statistics import error_statistics
 from starling.emulators.targets import Totals, totals
-from starling.emulators.training import EpochReport, train_model
+from starling.emulators.training import EpochReport, predict_errors, train_model
 from starling.lines import LineLight, line_light
 from starling.parameters import training_space
 from starling.photometry import arsinh_magnitude, load_bands
@@ -59,6 +48,7 @@ class Hooks(NamedTuple):
 
 
 SILENT = Hooks()
+FRESH = "fresh"  # folder of the galaxies that are drawn as the training goes
 
 
 def draw_plans(config: TrainingConfig) -> dict[str, DrawPlan]:
@@ -117,8 +107,12 @@ def train_emulator(
     out: Path,
     resume: bool = True,
     hooks: Hooks = SILENT,
+    simulator: Simulator | None = None,
 ) -> PhotometryEmulator:
-    """Train on the sets, measure and calibrate on the others, write ``out``; returns what was written, read back."""
+    """Train on the sets, measure and calibrate on the others, write ``out``; returns what was written, read back.
+
+    ``simulator`` is wanted where new galaxies are drawn as the training goes (``training.fresh``).
+    """
     space, n_bands = config.space.build(), len(config.bands)
     light = lines_of(config, description)
     names = (*config.bands, *SPECTRAL_PROPERTIES)
@@ -128,20 +122,22 @@ def train_emulator(
             "simulator": dict(description),
         }
     )
-    prepared = _prepare(config, sets, light)
+    prepared = prepare(config, sets, light)
     model = train_model(
         prepared.task,
-        prepared.train,
+        _row_source(config, prepared, simulator, workdir / FRESH, hooks),
         prepared.validation,
         config.training,
         seed=config.seed,
         workdir=workdir,
         run_hash=run,
         output_names=(*names, *(f"line at {wave:.0f} A" for wave in light.wave_aa)),
+        n_wanted=n_bands,
         resume=resume,
         report=hooks.epoch,
         should_stop=hooks.should_stop,
     )
+    shutil.rmtree(workdir / FRESH, ignore_errors=True)  # a finished run needs its pool no more
     core = prepared.core(model)
     exact = {name: totals(space, config.softening, light, sets[name]) for name in NEEDED}
     accuracy = {
@@ -193,56 +189,43 @@ def _training_set(
     }
 
 
+def _row_source(
+    config: TrainingConfig, prepared: Prepared, simulator: Simulator | None, folder: Path, hooks: Hooks
+) -> RowSource:
+    """The rows of a configuration: those that are there, or new ones as the training goes."""
+    fresh, task, n_bands = config.training.fresh, prepared.task, len(config.bands)
+    if fresh is None:
+        return FixedRows(prepared.train)
+    if simulator is None:
+        raise ValueError("training.fresh draws new galaxies as the training goes, which takes the simulator")
+
+    @jax.jit
+    def error(model: Any, rows: Any) -> Float[Array, " row"]:
+        return jnp.sqrt(jnp.mean(predict_errors(model, task, rows)[:, :n_bands] ** 2, axis=1))
+
+    prior = config.space.build()
+    proposal = Proposal(
+        prior, training_space(prior), config.sets.prior_fraction, fresh.rows, fresh.focus, 1000 * config.seed
+    )
+    return FreshRows(
+        prepared.train,
+        prepared.theta,
+        fresh,
+        n_epochs=n_epochs(config.training),
+        folder=folder,
+        chunk=config.sets.chunk,
+        simulate=simulator,
+        make=prepared.make,
+        error=error,
+        propose=proposal.draw,
+        say=hooks.say,
+    )
+
+
 def lines_of(config: TrainingConfig, description: Mapping[str, Any]) -> LineLight:
     """The lines of a simulator in the bands of a configuration."""
     waves = np.asarray(description.get("line_wave_aa", []), float)
     return line_light(waves, load_bands(config.bands), config.space.zred[1])
-
-
-class _Prepared(NamedTuple):
-    """A task with its data, and what makes the core of an emulator of the model that it trains."""
-
-    task: DirectTask | MixtureTask
-    train: DirectRows | MixtureRows
-    validation: DirectRows | MixtureRows
-    core: Callable[[Any], DirectCore | MixtureCore]
-
-
-def _prepare(config: TrainingConfig, sets: Mapping[str, SimulatedSet], light: LineLight) -> _Prepared:
-    """Features, data and task of a configuration."""
-    space, softening = config.space.build(), config.softening
-    parts = config.network.networks()
-    train = [simulated for name, simulated in sets.items() if name.startswith("train")]
-    theta = jnp.asarray(np.concatenate([simulated.theta for simulated in train]))
-    features = {role: fit_features(part.features.build(), space, theta) for role, part in parts.items()}
-    if isinstance(config.network, DirectConfig):
-        (inputs,) = features.values()
-        rows, held_out = (
-            direct_rows(inputs, *(totals(space, softening, light, s) for s in group))
-            for group in (train, [sets["validation"]])
-        )
-        shape = config.network.shape(rows.inputs.shape[1], rows.targets.shape[1])
-        direct = direct_task(shape, rows)
-        return _Prepared(
-            direct,
-            rows,
-            held_out,
-            lambda model: direct_core({ROLE: Branch(inputs, direct.finish(model))}, softening),
-        )
-    mixed, mixed_out = (
-        mixture_rows(features, light, space, softening, *group) for group in (train, [sets["validation"]])
-    )
-    shapes = {
-        role: part.shape(mixed.inputs[role].shape[1], mixed.targets[role].shape[1])
-        for role, part in parts.items()
-    }
-    mixture = mixture_task(shapes, mixed, space, softening, config.network.term_weight)
-
-    def core(model: dict[str, Network]) -> MixtureCore:
-        finished = mixture.finish(model)
-        return mixture_core({role: Branch(features[role], finished[role]) for role in finished}, light, space)
-
-    return _Prepared(mixture, mixed, mixed_out, core)
 
 
 def _errors(core: DirectCore | MixtureCore, exact: Totals) -> Float[np.ndarray, "row output"]:

@@ -1,5 +1,6 @@
 """What the emulators are measured by: magnitudes and properties of whole galaxies, from any simulated set."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -53,33 +54,49 @@ def fluxes_of_lines(
     return flux
 
 
+def magnitudes_and_properties(
+    space: ParameterSpace,
+    softening: float,
+    light: LineLight | None,
+    theta: Float[Array, "row param"],
+    outputs: Mapping[str, Float[Array, "row ..."]],
+) -> tuple[Float[Array, "row band"], Float[Array, "row property=4"]]:
+    """arsinh magnitudes and ``SPECTRAL_PROPERTIES`` of galaxies from a simulator's outputs; pure, differentiable."""
+    if not set(Components._fields) <= set(outputs):
+        return arsinh_magnitude(outputs["rest_flux"], softening), outputs["properties"]
+
+    def one(parts: Components, theta: Array, line_flux: Array) -> tuple[Array, Array]:
+        mixture = mixture_of(space, theta)
+        flux = jnp.sum(terms(parts, mixture, line_flux), axis=0)
+        return arsinh_magnitude(flux[:-_N_REST], softening), spectral_properties(
+            parts, mixture, flux[-_N_REST:]
+        )
+
+    if light is None:
+        raise ValueError("a set with components needs the light of emission lines in the bands: `light`")
+    parts = Components(*(outputs[name] for name in Components._fields))
+    line_flux = fluxes_of_lines(light, theta[:, space.index("zred")], parts.lines)
+    magnitudes, properties = jax.vmap(one)(parts, theta, line_flux)
+    return magnitudes, properties
+
+
+_in_magnitudes = jax.jit(magnitudes_and_properties, static_argnames=("space", "softening"))
+
+
 def totals(
     space: ParameterSpace, softening: float, light: LineLight | None, simulated: SimulatedSet
 ) -> Totals:
     """Magnitudes and properties of the galaxies of a set; ``light`` is needed where it holds components."""
-    theta = jnp.asarray(simulated.theta)
-    if not has_components(simulated):
-        flux, properties = (jnp.asarray(simulated.outputs[name]) for name in ("rest_flux", "properties"))
-        return Totals(theta, arsinh_magnitude(flux, softening), properties, softening)
-
-    @jax.jit
-    def combine(parts: Components, theta: Array, line_flux: Array) -> tuple[Array, Array]:
-        def one(parts: Components, theta: Array, line_flux: Array) -> tuple[Array, Array]:
-            mixture = mixture_of(space, theta)
-            flux = jnp.sum(terms(parts, mixture, line_flux), axis=0)
-            return arsinh_magnitude(flux[:-_N_REST], softening), spectral_properties(
-                parts, mixture, flux[-_N_REST:]
-            )
-
-        return jax.vmap(one)(parts, theta, line_flux)
-
-    if light is None:
-        raise ValueError("a set with components needs the light of emission lines in the bands: `light`")
-    parts = components_of(simulated)
-    line_flux = fluxes_of_lines(light, theta[:, space.index("zred")], parts.lines)
+    names = Components._fields if has_components(simulated) else ("rest_flux", "properties")
     pieces = [
-        combine(jax.tree.map(lambda array, rows=rows: array[rows], parts), theta[rows], line_flux[rows])
-        for rows in np.array_split(np.arange(len(theta)), -(-len(theta) // _BATCH))
+        _in_magnitudes(
+            space,
+            softening,
+            light,
+            jnp.asarray(simulated.theta[rows]),
+            {name: jnp.asarray(simulated.outputs[name][rows]) for name in names},
+        )
+        for rows in np.array_split(np.arange(len(simulated.theta)), -(-len(simulated.theta) // _BATCH))
     ]
     magnitudes, properties = (jnp.concatenate(arrays) for arrays in zip(*pieces, strict=True))
-    return Totals(theta, magnitudes, properties, softening)
+    return Totals(jnp.asarray(simulated.theta), magnitudes, properties, softening)

@@ -1,7 +1,7 @@
 """Training of a network: shuffled minibatches, one compiled loop per epoch, checkpoints, an end on request.
 
-Everything that happens in an epoch is a function of the configuration, the seed and the epoch's number, so that a run
-that was cut and resumed ends with the same weights as one that was not.
+Everything that happens in an epoch is a function of the configuration, the seed, the epoch's number and the rows, so
+that a run that was cut and resumed ends with the same weights as one that was not.
 """
 
 import time
@@ -17,12 +17,14 @@ import optax
 from jax import Array
 from jaxtyping import Float, Int
 
-from starling.emulators.checkpoints import load_checkpoint, save_checkpoint
+from starling.emulators.checkpoints import load_checkpoint, remove_checkpoint, save_checkpoint
 from starling.emulators.config import OptimizerConfig
+from starling.emulators.rows import FixedRows, RowSource, count_rows
 from starling.emulators.schedule import batch_size, learning_rates, make_optimizer, n_epochs, shuffled_batches
+from starling.emulators.stopping import Course, advance
 from starling.simulation import StoppedError
 
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT = "checkpoint"
 _BATCH = 2048
 
 
@@ -50,7 +52,7 @@ class Task(Protocol):
 
 class EpochReport(NamedTuple):
     """What an epoch came to; ``validation_loss`` is the RMSE over all outputs, in the units of the errors;
-    ``train_loss`` is the task's own."""
+    ``train_loss`` is the task's own. ``ended`` says of a run's last epoch why it is the last."""
 
     epoch: int
     n_epochs: int
@@ -62,6 +64,7 @@ class EpochReport(NamedTuple):
     worst_sigma: float
     rows_per_second: float
     seconds_left: float
+    ended: str = ""
 
     def __str__(self) -> str:
         return (
@@ -69,6 +72,7 @@ class EpochReport(NamedTuple):
             f"loss {self.train_loss:.4f}  validation {self.validation_loss:.4f}  "
             f"worst {self.worst_output} {self.worst_sigma:.4f}  "
             f"{self.rows_per_second / 1e3:.0f}k draws/s  {self.seconds_left / 60:.1f} min left"
+            + (f"\n{self.ended}" if self.ended else "")
         )
 
 
@@ -88,80 +92,125 @@ def train_model(
     workdir: Path,
     run_hash: str,
     output_names: Sequence[str],
+    n_wanted: int | None = None,
     resume: bool = True,
     report: Callable[[EpochReport], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Any:
-    """Train and return the model with the lowest validation loss.
+    """Train and return the model with the lowest validation loss, or the one that reached ``config.stop_at``.
 
-    A checkpoint in ``workdir`` is continued if ``resume`` (ValueError if its ``run_hash`` is another). After every
-    epoch ``report`` is called, and ``should_stop`` asked: if it says yes, a checkpoint is written and ``StoppedError``
-    raised. Raises FloatingPointError when the loss is no longer finite.
+    ``train`` are rows, or a ``RowSource`` that gives them by epoch. The accuracy asked for is that of the first
+    ``n_wanted`` outputs, of all where it is None. A checkpoint in ``workdir`` is continued if ``resume`` (ValueError if
+    its ``run_hash`` is another). After every epoch ``report`` is called, and ``should_stop`` asked: if it says yes, a
+    checkpoint is written and ``StoppedError`` raised. Raises FloatingPointError when the loss is no longer finite.
     """
-    n_rows = len(jax.tree.leaves(train)[0])
-    path = workdir / CHECKPOINT
-    state, first, best_loss = _start(task, make_optimizer(config), seed, path if resume else None, run_hash)
-    started, saved, spent = time.monotonic(), time.monotonic(), 0
-    for epoch in range(first, n_epochs(config)):
-        size = batch_size(config, epoch, n_rows)
-        batches = shuffled_batches(seed, epoch, n_rows, size)
-        rates = learning_rates(config, epoch, len(batches[0]))
-        model, optimizer_state, loss = _run_epoch(
-            state.model,
-            state.optimizer,
-            task,
-            train,
-            jax.tree.map(jnp.asarray, batches),
-            jnp.asarray(rates),
-            config,
-        )
-        validation_loss, sigma = _evaluate(model, task, validation)
-        if not (np.isfinite(loss) and np.isfinite(validation_loss)):
-            raise FloatingPointError(
-                f"the loss is {float(loss)} in epoch {epoch + 1}: lower training.learning_rate or training.clip_norm"
-            )
-        improved = float(validation_loss) < best_loss
-        best_loss = min(best_loss, float(validation_loss))
-        state = _State(model, optimizer_state, _copy(model) if improved else state.best)
-        spent += batches[0].size
-        seconds = time.monotonic() - started
-        worst = int(np.argmax(sigma))
-        report(
-            EpochReport(
-                epoch + 1,
-                n_epochs(config),
-                size,
-                float(rates[-1]),
-                float(loss),
-                float(validation_loss),
-                output_names[worst],
-                float(sigma[worst]),
-                spent / seconds,
-                seconds * (n_epochs(config) - epoch - 1) / (epoch - first + 1),
-            )
-        )
-        last = epoch + 1 == n_epochs(config)
-        stop = not last and should_stop()
-        if last or stop or time.monotonic() - saved >= 60.0 * config.checkpoint_minutes:
-            save_checkpoint(path, state, {"epoch": epoch + 1, "best_loss": best_loss, "run": run_hash})
-            saved = time.monotonic()
-        if stop:
-            raise StoppedError(f"stopped after epoch {epoch + 1}; {path} continues the run")
+    source = train if isinstance(train, RowSource) else FixedRows(train)
+    folder = workdir / CHECKPOINT
+    state, course = _start(task, make_optimizer(config), seed, folder, run_hash, resume)
+    first, started, saved, spent = course.epoch, time.monotonic(), time.monotonic(), 0
+    if course.ended:
+        return state.best
+    try:
+        source.start(first)
+        while not course.ended:
+            epoch = course.epoch
+            data = source.rows(epoch, state.model)
+            size = batch_size(config, epoch, count_rows(data))
+            state, loss, rate = _train_epoch(state, task, data, config, seed, epoch, size)
+            validation_loss, sigma = _evaluate(state.model, task, validation)
+            _require_finite(loss, float(validation_loss), epoch)
+            goal = float(jnp.max(sigma[:n_wanted]))
+            after = advance(course, config, float(validation_loss), goal)
+            reached = config.stop_at is not None and goal <= config.stop_at
+            if reached or after.best_loss < course.best_loss:
+                state = state._replace(best=_copy(state.model))
+            course = after
+            spent += count_rows(data) // size * size
+            pace = _Pace(time.monotonic() - started, epoch + 1 - first, spent)
+            losses = loss, float(validation_loss), np.asarray(sigma)
+            report(_epoch_report(course, config, output_names, size, rate, losses, pace))
+            stop = not course.ended and should_stop()
+            if course.ended or stop or time.monotonic() - saved >= 60.0 * config.checkpoint_minutes:
+                save_checkpoint(folder, state, course._asdict() | {"run": run_hash})
+                source.saved(course.epoch)
+                saved = time.monotonic()
+            if stop:
+                raise StoppedError(f"stopped after epoch {course.epoch}; {folder} continues the run")
+    finally:
+        source.close()
     return state.best
 
 
+class _Pace(NamedTuple):
+    """What this call did so far."""
+
+    seconds: float
+    epochs: int
+    rows: int
+
+
+def _epoch_report(
+    course: Course,
+    config: OptimizerConfig,
+    names: Sequence[str],
+    size: int,
+    rate: float,
+    losses: tuple[float, float, np.ndarray],
+    pace: _Pace,
+) -> EpochReport:
+    train_loss, validation_loss, sigma = losses
+    worst, total = int(np.argmax(sigma)), n_epochs(config)
+    left = 0.0 if course.ended else pace.seconds * (total - course.epoch) / pace.epochs
+    return EpochReport(
+        course.epoch,
+        total,
+        size,
+        rate,
+        train_loss,
+        validation_loss,
+        names[worst],
+        float(sigma[worst]),
+        pace.rows / pace.seconds,
+        left,
+        course.ended,
+    )
+
+
 def _start(
-    task: Task, optimizer: optax.GradientTransformation, seed: int, path: Path | None, run_hash: str
-) -> tuple[_State, int, float]:
-    """The state to begin with, the first epoch to run, and the lowest validation loss so far."""
+    task: Task, optimizer: optax.GradientTransformation, seed: int, folder: Path, run_hash: str, resume: bool
+) -> tuple[_State, Course]:
+    """The state to begin with, and how the run went before."""
     model = task.start(seed)
     state = _State(model, optimizer.init(model), _copy(model))
-    if path is None or not path.exists():
-        return state, 0, float("inf")
-    state, info = load_checkpoint(path, state)
-    if info["run"] != run_hash:
-        raise ValueError(f"{path} is of a run with another configuration; use --fresh, or another --workdir")
-    return state, info["epoch"], info["best_loss"]
+    if not resume:
+        remove_checkpoint(folder)
+    found = load_checkpoint(folder, state)
+    if found is None:
+        return state, Course()
+    state, info = found
+    if info.pop("run") != run_hash:
+        raise ValueError(
+            f"{folder} is of a run with another configuration; use --fresh, or another --workdir"
+        )
+    return state, Course(**info)
+
+
+def _require_finite(loss: float, validation_loss: float, epoch: int) -> None:
+    if not (np.isfinite(loss) and np.isfinite(validation_loss)):
+        raise FloatingPointError(
+            f"the loss is {loss} in epoch {epoch + 1}: lower training.learning_rate or training.clip_norm"
+        )
+
+
+def _train_epoch(
+    state: _State, task: Task, data: Any, config: OptimizerConfig, seed: int, epoch: int, size: int
+) -> tuple[_State, float, float]:
+    """The state after an epoch (the best model is that of before), its loss and its last learning rate."""
+    batches = shuffled_batches(seed, epoch, count_rows(data), size)
+    rates = learning_rates(config, epoch, len(batches[0]))
+    arguments = jax.tree.map(jnp.asarray, batches), jnp.asarray(rates)
+    model, optimizer, loss = _run_epoch(state.model, state.optimizer, task, data, *arguments, config)
+    return _State(model, optimizer, state.best), float(loss), float(rates[-1])
 
 
 def _copy(model: Any) -> Any:

@@ -64,9 +64,14 @@ def draw_chunk(plan: DrawPlan, index: int) -> Float[np.ndarray, "chunk param"]:
         u = engine.random(plan.chunk)
     else:
         u = np.random.default_rng([plan.seed, index]).random((plan.chunk, size))
+    return points(plan.space, u)
+
+
+def points(space: ParameterSpace, u: Float[np.ndarray, "row param"]) -> Float[np.ndarray, "row param"]:
+    """Points of a space from points of its unit cube, float32."""
     # float32 has no number between 1 - 6e-8 and 1, and a quantile at exactly 0 or 1 can be infinite
     u = np.clip(u, 1e-7, 1.0 - 1e-7).astype(np.float32)
-    return np.asarray(_from_unit_cube(plan.space, jnp.asarray(u)), np.float32)
+    return np.asarray(_from_unit_cube(space, jnp.asarray(u)), np.float32)
 
 
 def _prior_transform(
