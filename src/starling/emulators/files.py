@@ -1,5 +1,7 @@
 """Emulators on disk: one safetensors file whose metadata hold a JSON header, which is also written beside it.
 
+A stitched emulator is one file too: its networks' arrays have a leading axis, the member, and the header has
+``domains``, the redshift range of each.
 Loading runs no code of the file: it checks format, version, names, shapes and that every number is finite.
 """
 
@@ -19,7 +21,8 @@ from starling.emulators.features import REDSHIFT, FeatureRecipe, Features
 from starling.emulators.mixture import MixtureCore, mixture_core
 from starling.emulators.networks import Architecture, network_from_weights, weights_of
 from starling.emulators.photometry import PhotometryEmulator
-from starling.lines import line_light
+from starling.emulators.stitched import StitchedCore, stitched_core
+from starling.lines import LineLight, line_light
 from starling.parameters import ParameterSpace
 from starling.photometry import load_band, load_bands
 from starling.simulation.store import write_atomically
@@ -38,11 +41,17 @@ def save_emulator(path: Path, emulator: PhotometryEmulator, header: dict[str, An
     ``header`` is what cannot be read off the emulator: curve hashes, provenance, accuracy.
     """
     branches = emulator.core.branches()
+    core = emulator.core
+    domains: dict[str, Any] = {}
+    if isinstance(core, StitchedCore):
+        domains["domains"] = np.asarray(core.domains, float).tolist()
+        core = core.members
     content = {
         **header,
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "kind": "direct" if isinstance(emulator.core, DirectCore) else "mixture",
+        "kind": "direct" if isinstance(core, DirectCore) else "mixture",
+        **domains,
         "networks": {
             role: {
                 "architecture": branch.network.shape.to_dict(),
@@ -62,8 +71,8 @@ def save_emulator(path: Path, emulator: PhotometryEmulator, header: dict[str, An
         },
     }
     arrays = {name: getattr(emulator, name) for name in _PER_BAND}
-    if isinstance(emulator.core, MixtureCore):
-        arrays[_LINES] = emulator.core.line_wave_aa
+    if isinstance(core, MixtureCore):
+        arrays[_LINES] = core.line_wave_aa
     for role, branch in branches.items():
         arrays |= {f"{role}.network.{name}": array for name, array in weights_of(branch.network).items()}
         arrays |= {
@@ -157,14 +166,11 @@ def _build(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> PhotometryE
     left = sorted(n for n in arrays if n not in (*_PER_BAND, _LINES) and n.partition(".")[0] not in roles)
     if left:
         raise ValueError(f"arrays that nothing uses: {', '.join(left)}")
-    branches = {role: _build_branch(space, role, content, arrays) for role, content in roles.items()}
-    core: DirectCore | MixtureCore
-    if header["kind"] == "direct":
-        core = direct_core(branches, softening)
-    else:
+    light = None
+    if header["kind"] != "direct":
         max_zred = space.parameters[space.index(REDSHIFT)].high
         light = line_light(arrays[_LINES].astype(float), load_bands(header["bands"]), max_zred)
-        core = mixture_core(branches, light, space)
+    core = _build_core(header, space, arrays, softening, light)
     shapes = {name: arrays[name].shape for name in _PER_BAND}
     if set(shapes.values()) != {(n_bands,)} or core.n_bands != n_bands:
         raise ValueError(f"{n_bands} bands, but {core.n_bands} in the networks and arrays {shapes}")
@@ -176,6 +182,35 @@ def _build(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> PhotometryE
         softening=softening,
         observed_softening=float(header["observed_softening_maggies"]),
     )
+
+
+def _build_core(
+    header: dict[str, Any],
+    space: ParameterSpace,
+    arrays: dict[str, np.ndarray],
+    softening: float,
+    light: LineLight | None,
+) -> DirectCore | MixtureCore | StitchedCore:
+    roles = header["networks"]
+    if "domains" in header:
+        domains = [(float(low), float(high)) for low, high in header["domains"]]
+        members = []
+        for number in range(len(domains)):
+            own = {
+                name: _of_member(array, number, len(domains)) for name, array in arrays.items() if "." in name
+            }
+            members.append(
+                {role: _build_branch(space, role, content, own) for role, content in roles.items()}
+            )
+        return stitched_core(members, domains, space, softening, light)
+    branches = {role: _build_branch(space, role, content, arrays) for role, content in roles.items()}
+    return direct_core(branches, softening) if light is None else mixture_core(branches, light, space)
+
+
+def _of_member(array: np.ndarray, number: int, n_members: int) -> np.ndarray:
+    if array.shape[0] != n_members:
+        raise ValueError(f"{n_members} domains, but arrays of {array.shape[0]} members")
+    return array[number]
 
 
 def _build_branch(

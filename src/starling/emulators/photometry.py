@@ -6,12 +6,13 @@ observed frame, and to the quantities that need a spectrum. Mass and distance ar
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -20,6 +21,8 @@ from starling.cosmology import flux_scale
 from starling.emulators.direct import DirectCore
 from starling.emulators.features import MASS, REDSHIFT
 from starling.emulators.mixture import MixtureCore
+from starling.emulators.stitched import StitchedCore
+from starling.forward import Part
 from starling.parameters import ParameterSpace
 from starling.photometry import POGSON, emulator_flux_error
 from starling.sfh import history_properties
@@ -35,7 +38,7 @@ class PhotometryEmulator:
     observed fluxes, of a galaxy that is more massive and nearer than 99% of the prior's draws.
     """
 
-    core: DirectCore | MixtureCore
+    core: DirectCore | MixtureCore | StitchedCore
     sigma_mag: Float[Array, " band"]
     wave_effective_aa: Float[Array, " band"]
     space: ParameterSpace = field(metadata={"static": True})
@@ -93,3 +96,10 @@ class PhotometryEmulator:
             wave_effective_aa=self.wave_effective_aa[index],
             bands=tuple(bands),
         )
+
+    def specialise(self, fixed: Mapping[str, np.ndarray]) -> list[Part]:
+        """The galaxies by the networks that their redshifts need; nothing where redshift or network is the same."""
+        if not isinstance(self.core, StitchedCore) or REDSHIFT not in fixed:
+            return []
+        groups = self.core.groups(np.asarray(fixed[REDSHIFT]))
+        return [Part(rows, replace(self, core=self.core.at(members))) for members, rows in groups.items()]
