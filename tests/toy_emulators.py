@@ -22,7 +22,7 @@ from starling.photometry import load_bands
 from starling.sfh import N_BINS
 
 Kind = Literal["direct", "mixture"]
-LINES_AA = np.array([1215.67, 5006.84, 6562.8])
+LINES_AA = np.array([1215.67, 5006.84, 6562.8], np.float32).astype(float)  # as files keep them
 SIX_DOMAINS = ((0.001, 2.25), (1.75, 4.25), (3.75, 6.25), (5.75, 8.25), (7.75, 10.25), (9.75, 12.0))
 _SOFTENING = 1e-9
 _RECIPE = FeatureRecipe(
@@ -39,7 +39,9 @@ def _branch(
 ) -> Branch:
     theta = jax.ShapeDtypeStruct((len(space),), jnp.float32)
     n_inputs = jax.eval_shape(lambda t: raw_features(_RECIPE, space, t), theta).shape[0]
-    features = Features(jnp.full(n_inputs, 0.1), jnp.full(n_inputs, 3.0), _RECIPE, space)
+    features = Features(
+        jnp.full(n_inputs, 0.1, jnp.float32), jnp.full(n_inputs, 3.0, jnp.float32), _RECIPE, space
+    )
     shape = Architecture(n_inputs, n_outputs, width, depth=2, residual=True)
     network = Network(shape, rngs=nnx.Rngs(seed))
     return Branch(

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toy_emulators import toy_stitched
 from toy_tables import make_toy_tables
 
 from starling.emulators.files import load_default
@@ -13,9 +14,12 @@ from starling.forward import PROPERTIES, ForwardModel
 from starling.sps import exact_model
 
 BANDS = ("acs_wfc_f606w", "wfc3_ir_f160w", "spitzer_irac_ch2")
+DOMAINS = ((0.5, 1.3), (1.1, 2.0), (1.7, 3.0))  # an overlap where gradients are tested
 MAKERS: dict[str, Callable[[], ForwardModel]] = {
     "exact": lambda: exact_model(make_toy_tables(), BANDS),
     "emulator": lambda: load_default().select(BANDS),
+    "stitched direct": lambda: toy_stitched("direct", BANDS, DOMAINS),
+    "stitched mixture": lambda: toy_stitched("mixture", BANDS, DOMAINS),
 }
 
 

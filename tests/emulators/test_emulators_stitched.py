@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +13,15 @@ from toy_emulators import SIX_DOMAINS, toy_emulator, toy_stitched
 
 from starling.emulators import PhotometryEmulator, load_emulator, read_header, save_emulator
 from starling.emulators.direct import DirectCore
+from starling.emulators.domains import within
 from starling.emulators.mixture import MixtureCore
+from starling.emulators.pipeline import Hooks, train_emulator
 from starling.emulators.stitched import StitchedCore, blend_weights, check_domains
+from starling.emulators.training import EpochReport
 from starling.forward import parts_of
 from starling.inference import Observation, SamplerSettings, fit, galaxy_model, observe, take
 from starling.inference.density import flat_density
+from tests.emulators.conftest import DESCRIPTION, NETWORKS, make_config
 from tests.emulators.test_emulators_files import read_raw, write_raw
 
 BANDS = ("sdss_i0", "twomass_Ks", "spitzer_irac_ch1")
@@ -155,9 +160,13 @@ def test_gradient_at_the_ends_of_the_range(stitched: PhotometryEmulator) -> None
 
 def operations(emulator: PhotometryEmulator, n: int = 64) -> float:
     """Floating-point operations of a batch, as XLA counts them."""
-    theta = jax.ShapeDtypeStruct((n, len(emulator.space)), jnp.float32)
-    compiled = jax.jit(lambda m, t: jax.vmap(m.rest_flux)(t)).lower(emulator, theta).compile()
-    return float(compiled.cost_analysis()["flops"])
+    leaves, structure = jax.tree.flatten(emulator)
+
+    def compute(leaves: list[jax.Array], theta: jax.Array) -> jax.Array:
+        return jax.vmap(jax.tree.unflatten(structure, leaves).rest_flux)(theta)
+
+    theta = jnp.zeros((n, len(emulator.space)))
+    return float(jax.jit(compute).lower(leaves, theta).compile().cost_analysis()["flops"])
 
 
 def test_cost_is_of_one_network_or_of_two() -> None:
@@ -209,8 +218,8 @@ def test_parts_have_the_fluxes_and_densities_of_the_whole(stitched: PhotometryEm
     seen = []
     for rows, model in parts_of(stitched, observations.fixed, 6):
         np.testing.assert_allclose(fluxes(model, theta[rows]), flux[rows], rtol=2e-5)
-        value, slope = density(take(observations, rows[0]), model, x)
-        whole_value, whole_slope = density(take(observations, rows[0]), stitched, x)
+        value, slope = density(take(observations, int(rows[0])), model, x)
+        whole_value, whole_slope = density(take(observations, int(rows[0])), stitched, x)
         np.testing.assert_allclose(value, whole_value, rtol=1e-3)
         np.testing.assert_allclose(slope, whole_slope, rtol=1e-2, atol=1e-2 * np.abs(whole_slope).max())
         seen += rows.tolist()
@@ -239,6 +248,47 @@ def test_a_fit_in_parts_keeps_the_order_of_galaxies() -> None:
     fractions = [p.fraction for p in heard]
     assert fractions == sorted(fractions)
     assert (fractions[-1], heard[-1].galaxies_done) == (1.0, 5)
+
+
+@pytest.mark.parametrize("kind", ["mixture"])
+def test_training_by_domains(kind: str, toy_sets: dict[str, Any], tmp_path: Path) -> None:
+    domains = [[0.5, 1.8], [1.5, 3.0]]
+    stages = [{"epochs": 6, "batch_size": 128}, {"epochs": 2, "batch_size": 512}]
+    config = make_config(
+        network=NETWORKS[kind],
+        stitch={"domains": domains},
+        training={"learning_rate": 2e-2, "stages": stages, "checkpoint_minutes": 0},
+    )
+    said: list[str] = []
+    epochs: list[EpochReport] = []
+    hooks = Hooks(say=said.append, epoch=epochs.append)
+    out = tmp_path / "stitched.safetensors"
+    emulator = train_emulator(config, toy_sets, DESCRIPTION, workdir=tmp_path, out=out, hooks=hooks)
+    assert isinstance(emulator.core, StitchedCore)
+    assert [sentence.split(":")[0] for sentence in said] == ["domain 1 of 2", "domain 2 of 2"]
+    assert len(epochs) == 16
+    header = read_header(out)
+    assert header["kind"] == kind
+    np.testing.assert_allclose(header["domains"], domains)
+    assert header["accuracy"]["prior"]["n"] == len(toy_sets["test_prior"].theta)
+    # the made-up galaxy is 0.5 mag and more from its mean
+    assert max(header["accuracy"]["prior"]["std"][:5]) < 0.15
+    again = train_emulator(config, toy_sets, DESCRIPTION, workdir=tmp_path, out=out, hooks=hooks)
+    assert len(epochs) == 16  # both domains were finished
+    for one, other in zip(jax.tree.leaves(again), jax.tree.leaves(emulator), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_domain_without_galaxies(toy_sets: dict[str, Any]) -> None:
+    space = make_config().space.build()
+    part = within(toy_sets["validation"], space, 1.0, 1.5)
+    zred = part.theta[:, space.index("zred")]
+    assert 0 < len(zred) < 500
+    assert zred.min() >= 1.0
+    assert zred.max() <= 1.5
+    assert part.outputs["stars"].shape[0] == len(zred)
+    with pytest.raises(ValueError, match="no simulated galaxy lies in 5 < z < 6"):
+        within(toy_sets["validation"], space, 5.0, 6.0)
 
 
 HEADER = {"name": "toy", "curve_sha256": ["0"] * 3}

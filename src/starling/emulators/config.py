@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from starling.emulators.features import FeatureRecipe
 from starling.emulators.networks import Activation, Architecture
+from starling.emulators.stitched import check_domains
 from starling.parameters import ParameterSpace, prospector_alpha, prospector_alpha_14
 from starling.simulation.store import identity_hash
 
@@ -120,6 +121,17 @@ class MixtureConfig(_Section):
         return parts if self.torus is None else parts | {"torus": self.torus}
 
 
+class StitchConfig(_Section):
+    """Redshift domains that overlap, each with networks of its own (``starling.emulators.stitched``)."""
+
+    domains: tuple[tuple[float, float], ...]
+
+    @model_validator(mode="after")
+    def _join(self) -> Self:
+        check_domains(self.domains)
+        return self
+
+
 class Stage(_Section):
     """A part of the training with one batch size."""
 
@@ -155,6 +167,7 @@ class TrainingConfig(_Section):
     sets: SetsConfig
     network: DirectConfig | MixtureConfig = Field(discriminator="kind")
     training: OptimizerConfig
+    stitch: StitchConfig | None = Field(None, exclude_if=lambda value: value is None)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -166,7 +179,22 @@ class TrainingConfig(_Section):
             part.features.build().check(space)
         if isinstance(self.network, MixtureConfig) and (self.network.torus is not None) != self.space.agn:
             raise ValueError("network.torus belongs to a space with an AGN (space.agn), and only to one")
+        if self.stitch is not None:
+            ends = self.stitch.domains[0][0], self.stitch.domains[-1][1]
+            if ends != self.space.zred:
+                raise ValueError(
+                    f"stitch.domains go from {ends[0]:g} to {ends[1]:g}: space.zred must be the same, "
+                    f"not {list(self.space.zred)}"
+                )
         return self
+
+    def members(self) -> "list[TrainingConfig]":
+        """The configurations of the emulators that are stitched, one per domain; none where nothing is."""
+        domains = () if self.stitch is None else self.stitch.domains
+        return [
+            self.model_copy(update={"space": self.space.model_copy(update={"zred": zred}), "stitch": None})
+            for zred in domains
+        ]
 
     @property
     def softening(self) -> float:

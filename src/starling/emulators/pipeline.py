@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from starling.emulators.direct import (
     direct_rows,
     direct_task,
 )
+from starling.emulators.domains import train_stitched
 from starling.emulators.features import MASS, REDSHIFT, fit_features
 from starling.emulators.files import load_emulator, save_emulator
 from starling.emulators.mixture import (
@@ -39,6 +41,7 @@ from starling.emulators.mixture import (
 from starling.emulators.networks import Network
 from starling.emulators.photometry import PhotometryEmulator
 from starling.emulators.statistics import error_statistics
+from starling.emulators.stitched import StitchedCore
 from starling.emulators.targets import Totals, totals
 from starling.emulators.training import EpochReport, train_model
 from starling.lines import LineLight, line_light
@@ -117,28 +120,20 @@ def train_emulator(
     resume: bool = True,
     hooks: Hooks = SILENT,
 ) -> PhotometryEmulator:
-    """Train on the sets, measure on the test sets, write ``out``; returns what was written, read back."""
+    """Train on the sets, measure on the test sets, write ``out``; returns what was written, read back.
+
+    With ``config.stitch`` every domain is trained on the galaxies of the sets that lie in it, in a folder of its own,
+    and what is measured and written is all of them, stitched.
+    """
     space, n_bands = config.space.build(), len(config.bands)
     light = _line_light(config, description)
     names = (*config.bands, *SPECTRAL_PROPERTIES)
-    run = identity_hash(
-        {"config": config.model_dump(mode="json", exclude={"name"}), "simulator": dict(description)}
-    )
-    prepared = _prepare(config, sets, light)
-    model = train_model(
-        prepared.task,
-        prepared.train,
-        prepared.validation,
-        config.training,
-        seed=config.seed,
-        workdir=workdir,
-        run_hash=run,
-        output_names=(*names, *(f"line at {wave:.0f} A" for wave in light.wave_aa)),
-        resume=resume,
-        report=hooks.epoch,
-        should_stop=hooks.should_stop,
-    )
-    core = prepared.core(model)
+    train_one = partial(_train_core, description=description, resume=resume, hooks=hooks)
+    core: DirectCore | MixtureCore | StitchedCore
+    if config.stitch is None:
+        core = train_one(config, sets, workdir=workdir)
+    else:
+        core = train_stitched(config, sets, light, workdir, train_one, hooks.say)
     accuracy = {
         name: error_statistics(
             _errors(core, totals(space, config.softening, light, sets[f"test_{name}"])), names
@@ -169,6 +164,38 @@ def train_emulator(
     }
     save_emulator(out, emulator, header)
     return load_emulator(out)
+
+
+def _train_core(
+    config: TrainingConfig,
+    sets: Mapping[str, SimulatedSet],
+    *,
+    description: Mapping[str, Any],
+    workdir: Path,
+    resume: bool,
+    hooks: Hooks,
+) -> DirectCore | MixtureCore:
+    """Train the networks of one redshift range."""
+    light = _line_light(config, description)
+    names = (*config.bands, *SPECTRAL_PROPERTIES)
+    run = identity_hash(
+        {"config": config.model_dump(mode="json", exclude={"name"}), "simulator": dict(description)}
+    )
+    prepared = _prepare(config, sets, light)
+    model = train_model(
+        prepared.task,
+        prepared.train,
+        prepared.validation,
+        config.training,
+        seed=config.seed,
+        workdir=workdir,
+        run_hash=run,
+        output_names=(*names, *(f"line at {wave:.0f} A" for wave in light.wave_aa)),
+        resume=resume,
+        report=hooks.epoch,
+        should_stop=hooks.should_stop,
+    )
+    return prepared.core(model)
 
 
 def _line_light(config: TrainingConfig, description: Mapping[str, Any]) -> LineLight:
@@ -223,11 +250,11 @@ def _prepare(config: TrainingConfig, sets: Mapping[str, SimulatedSet], light: Li
     return _Prepared(mixture, mixed, mixed_out, core)
 
 
-def _errors(core: DirectCore | MixtureCore, exact: Totals) -> Float[np.ndarray, "row output"]:
+def _errors(core: DirectCore | MixtureCore | StitchedCore, exact: Totals) -> Float[np.ndarray, "row output"]:
     """Emulated minus exact magnitudes and properties."""
 
     @jax.jit
-    def predict(core: DirectCore | MixtureCore, theta: Array) -> tuple[Array, Array]:
+    def predict(core: DirectCore | MixtureCore | StitchedCore, theta: Array) -> tuple[Array, Array]:
         return jax.lax.map(lambda t: (core.rest_flux(t), core.spectral_properties(t)), theta, batch_size=2048)
 
     flux, properties = predict(core, exact.theta)
