@@ -88,9 +88,9 @@ def configuration(variant: str, kind: str, n_train: int, epochs: int, agn: bool)
         "space": {"agn": agn, "zred": [DOMAINS[0][0], DOMAINS[-1][1]]},
         "sets": {
             "n_train": n_train,
-            "n_validation": max(2048, n_train // 16),
-            "n_test": max(8192, n_train // 8),
-            "chunk": 2048,
+            "n_validation": max(512, n_train // 16),
+            "n_test": max(512, n_train // 8),
+            "chunk": 512,
         },
         "training": content["training"] | {"stages": stages, "checkpoint_minutes": 0.5},
     }
