@@ -169,6 +169,7 @@ def operations(emulator: PhotometryEmulator, n: int = 64) -> float:
     return float(jax.jit(compute).lower(leaves, theta).compile().cost_analysis()["flops"])
 
 
+@pytest.mark.slow
 def test_cost_is_of_one_network_or_of_two() -> None:
     emulator = toy_stitched("direct", BANDS, width=64)
     zred = np.asarray([1.0, 2.0, 3.0, 11.0, 4.1])
@@ -226,6 +227,7 @@ def test_parts_have_the_fluxes_and_densities_of_the_whole(stitched: PhotometryEm
     assert sorted(seen) == list(range(6))
 
 
+@pytest.mark.slow
 def test_a_fit_in_parts_keeps_the_order_of_galaxies() -> None:
     emulator = toy_stitched("direct", BANDS)
     zred = np.asarray([11.0, 2.0, 0.5, 2.1, 10.5], np.float32)
@@ -250,6 +252,7 @@ def test_a_fit_in_parts_keeps_the_order_of_galaxies() -> None:
     assert (fractions[-1], heard[-1].galaxies_done) == (1.0, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mixture"])
 def test_training_by_domains(kind: str, toy_sets: dict[str, Any], tmp_path: Path) -> None:
     domains = [[0.5, 1.8], [1.5, 3.0]]
