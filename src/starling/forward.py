@@ -1,10 +1,11 @@
 """What the inference needs of a model of a galaxy, and the quantities that every such model derives."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from starling.parameters import ParameterSpace
 
@@ -62,6 +63,29 @@ class KnowsDomain(Protocol):
     def remoteness(self, theta: Float[Array, " param"]) -> Float[Array, ""]:
         """How far out a point is: 1 is the edge of the domain; NaN where the model does not know."""
         ...
+
+
+class Part(NamedTuple):
+    """Some galaxies of a batch, by their rows, and the model to evaluate them with."""
+
+    rows: Int[np.ndarray, " row"]
+    model: ForwardModel
+
+
+@runtime_checkable
+class Specialising(Protocol):
+    """What a forward model may have beside: cheaper models of the same galaxies where parameters are known."""
+
+    def specialise(self, fixed: Mapping[str, np.ndarray]) -> list[Part]:
+        """Parts of a batch whose parameters ``fixed`` are known, each galaxy in one; none where nothing is gained."""
+        ...
+
+
+def parts_of(model: ForwardModel, fixed: Mapping[str, Array | np.ndarray], n_galaxies: int) -> list[Part]:
+    """A batch in the parts that its model is cheapest in: most models have one, with all galaxies."""
+    known = {name: np.asarray(values) for name, values in fixed.items()}
+    parts = model.specialise(known) if isinstance(model, Specialising) else []
+    return parts or [Part(np.arange(n_galaxies), model)]
 
 
 class Property(NamedTuple):

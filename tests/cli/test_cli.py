@@ -4,6 +4,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import xarray as xr
@@ -14,7 +15,9 @@ from typer.testing import CliRunner
 from starling.cli import app, pipeline
 from starling.cli.measure import Measurements
 from starling.emulators import default_path, read_header
+from starling.forward import Part
 from starling.validation.emulator import NewErrors
+from tests.cli.conftest import ToyModel
 
 runner = CliRunner()
 
@@ -44,6 +47,32 @@ def test_help_imports_nothing_heavy() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@jax.tree_util.register_pytree_node_class
+class PartedModel(ToyModel):
+    """A model that wants every other galaxy apart."""
+
+    def specialise(self, fixed: dict[str, np.ndarray]) -> list[Part]:
+        rows = np.arange(len(fixed["zred"]))
+        return [Part(rows[1::2], self), Part(rows[::2], self)]
+
+
+def test_a_model_in_parts_leaves_the_order_of_the_table(
+    inputs: Path, toy: ToyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = PartedModel(toy.reddening, toy.bands)
+    monkeypatch.setattr(pipeline, "load_emulator", lambda _: model)
+    code, text = call("fit", inputs / "config.yaml", "--out", inputs / "out")
+    assert code == 0, text
+    with xr.open_datatree(inputs / "out" / "posterior.nc", engine="h5netcdf") as tree:
+        assert list(tree["posterior"]["galaxy"].values) == [f"sim-{i}" for i in range(5)]
+        np.testing.assert_array_equal(tree["catalogue"]["row"], [1, 2, 3, 4, 5])
+        zred = Table.read(inputs / "table.ecsv")["zred"]
+        np.testing.assert_allclose(tree["constant_data"]["zred"], zred, rtol=1e-6)
+        assert "sampler" in tree.attrs
+    summary = Table.read(inputs / "out" / "summary.ecsv")
+    np.testing.assert_allclose(summary["logmass_50"], summary["theirs"], atol=0.4)
 
 
 def test_a_fit_writes_everything(inputs: Path, toy: Any) -> None:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from parrot_files import save_object, single, stitched
+from toy_emulators import toy_stitched
 from toy_tables import make_toy_tables
 
 from starling.emulators.files import load_default
@@ -34,17 +35,26 @@ POINT = dict(
     "duste_umin": 2.3,
     "log_duste_gamma": -1.6,
 }
+DOMAINS = ((0.5, 1.3), (1.1, 2.0), (1.7, 3.0))  # an overlap where gradients are tested
+
+
+MODELS = (
+    *("exact", "emulator", "stitched direct", "stitched mixture"),
+    *("speculator", "parrot", "stitched parrot"),
+)
 
 
 def make_parrot(path: Path, content: Any) -> ForwardModel:
     return parrot_model(save_object(path / "parrot.npy", content)).select(BANDS)
 
 
-@pytest.fixture(scope="module", params=["exact", "emulator", "speculator", "parrot", "stitched parrot"])
+@pytest.fixture(scope="module", params=MODELS)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ForwardModel:
     makers: dict[str, Callable[[], ForwardModel]] = {
         "exact": lambda: exact_model(make_toy_tables(), BANDS),
         "emulator": lambda: load_default().select(BANDS),
+        "stitched direct": lambda: toy_stitched("direct", BANDS, DOMAINS),
+        "stitched mixture": lambda: toy_stitched("mixture", BANDS, DOMAINS),
         "speculator": lambda: speculator_model(
             request.getfixturevalue("shared_data") / "speculator", (*BANDS, "sdss_r0")
         ).select(BANDS),

@@ -37,6 +37,17 @@ def test_a_valid_configuration(tmp_path: Path) -> None:
     assert config.sha256() == load_config(write(tmp_path, VALID)).sha256()
 
 
+def test_a_stitched_configuration(tmp_path: Path) -> None:
+    plain = load_config(write(tmp_path, VALID))
+    config = load_config(write(tmp_path, VALID + "stitch: {domains: [[0.5, 1.5], [1.0, 3.0]]}\n"))
+    assert [member.space.zred for member in config.members()] == [(0.5, 1.5), (1.0, 3.0)]
+    assert all(member.stitch is None and member.network == config.network for member in config.members())
+    assert plain.members() == []
+    # a configuration without the key is the one that it was before there was such a key
+    assert "stitch" not in plain.model_dump(mode="json")
+    assert "stitch" in config.model_dump(mode="json")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -70,6 +81,14 @@ def test_a_valid_configuration(tmp_path: Path) -> None:
         (
             VALID.replace("{kind: direct}", "{kind: mixture, stars: {}, lines: {}, dust: {}}"),
             "network.torus belongs to",
+        ),
+        (
+            VALID + "stitch: {domains: [[0.5, 1.0], [1.0, 3.0]]}\n",
+            r"stitch: Value error, the domain 1 to 3 must begin inside",
+        ),
+        (
+            VALID + "stitch: {domains: [[0.5, 1.5], [1.0, 2.0]]}\n",
+            r"stitch.domains go from 0.5 to 2: space.zred must be the same, not \[0.5, 3.0\]",
         ),
         ("name: [", "is not YAML"),
         ("just text", "holds no keys; needed are `name`, `bands`"),

@@ -19,9 +19,10 @@ from starling.catalogues import Catalogue, FitConfig, findings_table, summarise
 from starling.cli.errors import INTERRUPTED, say_error
 from starling.emulators import default_path, load_emulator, read_header
 from starling.execution import hash_arrays, progress_bar, run
-from starling.forward import ForwardModel
+from starling.forward import ForwardModel, parts_of
 from starling.inference import (
     Draws,
+    Observation,
     Progress,
     SamplerSettings,
     diagnose,
@@ -119,11 +120,23 @@ def fit_catalogue(
         "seed": config.seed,
     }
     total = len(catalogue.ids)
+    # galaxies that one part of a model is enough for go together
+    order = np.concatenate([part.rows for part in parts_of(model, catalogue.observations.fixed, total)])
+    sorted_truth = None if truth is None else {name: values[order] for name, values in truth.items()}
+    ids = [catalogue.ids[row] for row in order]
     try:
         with progress_bar(console, total) as show:
             tree = run(
-                _sampler(catalogue, model, settings, config.seed, truth, provenance),
-                catalogue.ids,
+                _sampler(
+                    take(catalogue.observations, order),
+                    ids,
+                    model,
+                    settings,
+                    config.seed,
+                    sorted_truth,
+                    provenance,
+                ),
+                ids,
                 folder,
                 inputs={
                     "galaxies": hash_arrays((catalogue.observations, catalogue.ids, dict(truth or {}))),
@@ -139,6 +152,7 @@ def fit_catalogue(
     except KeyboardInterrupt:
         say_error(f"stopped; finished parts are in {folder}. To go on, run the same again:\n  {_command()}")
         raise typer.Exit(INTERRUPTED) from None
+    tree = _in_order(tree, np.argsort(order))
     extra = {name: ("galaxy", values) for name, values in catalogue.extra.items()}
     tree["catalogue"] = xr.Dataset(
         {"row": ("galaxy", catalogue.rows), **extra}, {"galaxy": list(catalogue.ids)}
@@ -146,8 +160,20 @@ def fit_catalogue(
     return Results(tree, _write(config, catalogue, tree, folder, title))
 
 
+def _in_order(tree: xr.DataTree, rows: np.ndarray) -> xr.DataTree:
+    """The galaxies of a tree in another order."""
+    if np.array_equal(rows, np.arange(len(rows))):
+        return tree
+    groups = {
+        node.path: node.to_dataset(inherit=False).isel(galaxy=rows, missing_dims="ignore")
+        for node in tree.subtree
+    }
+    return xr.DataTree.from_dict(groups)
+
+
 def _sampler(
-    catalogue: Catalogue,
+    observations: Observation,
+    ids: Sequence[str],
     model: ForwardModel,
     settings: SamplerSettings,
     seed: int,
@@ -168,7 +194,7 @@ def _sampler(
 
         draws = sample_galaxies(
             jax.random.fold_in(key, part),
-            take(catalogue.observations, padded),
+            take(observations, padded),
             model,
             settings=settings,
             progress=show,
@@ -176,10 +202,10 @@ def _sampler(
         draws = _first(draws, stop - start)
         return to_datatree(
             draws,
-            take(catalogue.observations, np.arange(start, stop)),
+            take(observations, np.arange(start, stop)),
             model,
             diagnose(draws),
-            galaxy=catalogue.ids[start:stop],
+            galaxy=ids[start:stop],
             settings=settings,
             truth=None if truth is None else {name: values[start:stop] for name, values in truth.items()},
             attrs=provenance,

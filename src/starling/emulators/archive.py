@@ -5,6 +5,7 @@ Loading runs no code of the file: it checks format, version, names, shapes and t
 
 import json
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,22 @@ def _header(path: Path, text: str | None, kind: str, version: int) -> dict[str, 
             "use the starling that wrote it, or train it again"
         )
     return header
+
+
+def shipped_names() -> tuple[str, ...]:
+    """Names of the emulators in the package."""
+    return tuple(sorted(path.stem for path in _data().glob("*.safetensors")))
+
+
+def shipped(name: str) -> Path:
+    """The file of an emulator in the package; ValueError with the known names where there is none."""
+    if name not in shipped_names():
+        raise ValueError(f"the package has no emulator {name!r}; it has {', '.join(shipped_names())}")
+    return _data() / f"{name}.safetensors"
+
+
+def _data() -> Path:
+    return Path(str(resources.files("starling") / "data"))
 
 
 def branch_header(branch: Branch) -> dict[str, Any]:

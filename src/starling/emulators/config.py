@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starling.configuration import read_yaml
 from starling.emulators.features import FeatureRecipe
 from starling.emulators.networks import Activation, Architecture
+from starling.emulators.stitched import check_domains
 from starling.parameters import ParameterSpace, prospector_alpha, prospector_alpha_14
 from starling.simulation.store import identity_hash
 
@@ -123,6 +124,17 @@ class MixtureConfig(_Section):
         return parts if self.torus is None else parts | {"torus": self.torus}
 
 
+class StitchConfig(_Section):
+    """Redshift domains that overlap, each with networks of its own (``starling.emulators.stitched``)."""
+
+    domains: tuple[tuple[float, float], ...]
+
+    @model_validator(mode="after")
+    def _join(self) -> Self:
+        check_domains(self.domains)
+        return self
+
+
 class Stage(_Section):
     """A part of the training with one batch size."""
 
@@ -185,6 +197,7 @@ class TrainingConfig(_Section):
     sets: SetsConfig
     network: DirectConfig | MixtureConfig = Field(discriminator="kind")
     training: OptimizerConfig
+    stitch: StitchConfig | None = Field(None, exclude_if=lambda value: value is None)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -197,6 +210,13 @@ class TrainingConfig(_Section):
         self._check_fresh()
         if isinstance(self.network, MixtureConfig) and (self.network.torus is not None) != self.space.agn:
             raise ValueError("network.torus belongs to a space with an AGN (space.agn), and only to one")
+        if self.stitch is not None:
+            ends = self.stitch.domains[0][0], self.stitch.domains[-1][1]
+            if ends != self.space.zred:
+                raise ValueError(
+                    f"stitch.domains go from {ends[0]:g} to {ends[1]:g}: space.zred must be the same, "
+                    f"not {list(self.space.zred)}"
+                )
         return self
 
     def _check_fresh(self) -> None:
@@ -211,6 +231,14 @@ class TrainingConfig(_Section):
             raise ValueError(
                 f"training.fresh.rows must be at most sets.n_train ({self.sets.n_train}), got {fresh.rows}"
             )
+
+    def members(self) -> "list[TrainingConfig]":
+        """The configurations of the emulators that are stitched, one per domain; none where nothing is."""
+        domains = () if self.stitch is None else self.stitch.domains
+        return [
+            self.model_copy(update={"space": self.space.model_copy(update={"zred": zred}), "stitch": None})
+            for zred in domains
+        ]
 
     @property
     def softening(self) -> float:

@@ -115,10 +115,18 @@ class FeatureRecipe:
 
 
 def raw_features(
-    recipe: FeatureRecipe, space: ParameterSpace, theta: Float[Array, " param"]
+    recipe: FeatureRecipe,
+    space: ParameterSpace,
+    theta: Float[Array, " param"],
+    zred_range: Float[Array, "2"] | None = None,
 ) -> Float[Array, " feature"]:
-    """The inputs of one galaxy before standardisation."""
+    """The inputs of one galaxy before standardisation; ``zred_range`` is that of ``Features``."""
     values = space.unpack(theta)
+    if zred_range is None:
+        ends = jnp.asarray([bound[space.index(REDSHIFT)] for bound in space.bounds])
+    else:
+        ends = zred_range.astype(theta.dtype)
+        values[REDSHIFT] = _hold(values[REDSHIFT], ends)
     wanted = {name: [t for n, t in recipe.transforms if n == name] or ["identity"] for name in values}
     columns = [TRANSFORMS[t](values[name]) for name in recipe.inputs(space) for t in wanted[name]]
     columns += [math.prod(values[name] for name in factors) for factors in recipe.products]
@@ -130,27 +138,36 @@ def raw_features(
         fractions = mass_fractions(ratios, bin_edges_gyr(zred))
         parts.append(jnp.log10(fractions + _LEAST_MASS_FRACTION).astype(theta.dtype))
     if recipe.redshift_harmonics:
-        low, high = (jnp.log1p(bound[space.index(REDSHIFT)]) for bound in space.bounds)
+        low, high = jnp.log1p(ends)
         phase = jnp.pi * (jnp.log1p(zred) - low) / (high - low)
         parts.append(jnp.cos(phase * jnp.arange(1, recipe.redshift_harmonics + 1)).astype(theta.dtype))
     return jnp.concatenate(parts)
 
 
+def _hold(value: Float[Array, ""], ends: Float[Array, "2"]) -> Float[Array, ""]:
+    """``value`` inside the ends; at an end its derivative is 1, where that of ``jnp.clip`` is a half."""
+    return jnp.where(value < ends[0], ends[0], jnp.where(value > ends[1], ends[1], value))
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Features:
-    """A recipe with the shift and scale that standardise its outputs; callable on one galaxy."""
+    """A recipe with the shift and scale that standardise its outputs; callable on one galaxy.
 
-    shift: Float[Array, " feature"]
-    scale: Float[Array, " feature"]
+    ``zred_range`` is for one of several emulators that share a range of redshift (``starling.emulators.stitched``): its
+    own part of it, inside which redshift is held and on which harmonics are complete; None for the range of the space.
+    """
+
+    shift: Float[Array, "*member feature"]
+    scale: Float[Array, "*member feature"]
     recipe: FeatureRecipe = field(metadata={"static": True})
     space: ParameterSpace = field(metadata={"static": True})
+    zred_range: Float[Array, "*member 2"] | None = None
 
     def __call__(self, theta: Float[Array, " param"]) -> Float[Array, " feature"]:
         """Standardised inputs, in the precision of the network whatever that of ``theta``."""
-        return (
-            raw_features(self.recipe, self.space, theta).astype(self.shift.dtype) - self.shift
-        ) / self.scale
+        raw = raw_features(self.recipe, self.space, theta, self.zred_range)
+        return (raw.astype(self.shift.dtype) - self.shift) / self.scale
 
 
 def fit_features(recipe: FeatureRecipe, space: ParameterSpace, theta: Float[Array, "row param"]) -> Features:

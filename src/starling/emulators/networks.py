@@ -129,7 +129,7 @@ def _with_head(network: Network, change: Callable[[Array], Array]) -> Network:
         for path, leaf in nnx.to_flat_state(state)
     ]
     changed: Network = nnx.merge(graph, nnx.from_flat_state(pairs))
-    changed.shape = replace(network.shape, n_outputs=weights_of(changed)["head.bias"].size)
+    changed.shape = replace(network.shape, n_outputs=weights_of(changed)["head.bias"].shape[-1])
     return changed
 
 
@@ -147,7 +147,8 @@ def merge_outputs(n_outputs: int, parts: Sequence[tuple[np.ndarray, Network]]) -
         for columns, network in parts:
             array = array.at[..., columns].set(weights_of(network)[name])
         whole[name] = array
-    return _with_head(first, lambda array: whole["head.bias" if array.ndim == 1 else "head.kernel"])
+    kernel = whole["head.kernel"]
+    return _with_head(first, lambda array: kernel if array.ndim == kernel.ndim else whole["head.bias"])
 
 
 def with_affine_outputs(

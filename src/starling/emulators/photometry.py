@@ -6,12 +6,13 @@ observed frame, and to the quantities that need a spectrum. Mass and distance ar
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -22,6 +23,8 @@ from starling.emulators.domain import Domain
 from starling.emulators.errors import ErrorModel
 from starling.emulators.features import MASS, REDSHIFT
 from starling.emulators.mixture import MixtureCore
+from starling.emulators.stitched import StitchedCore
+from starling.forward import Part
 from starling.parameters import ParameterSpace
 from starling.photometry import POGSON, emulator_flux_error
 from starling.sfh import history_properties
@@ -38,7 +41,7 @@ class PhotometryEmulator:
     ``domain`` are what ``starling calibrate`` adds to a file that has them not.
     """
 
-    core: DirectCore | MixtureCore
+    core: DirectCore | MixtureCore | StitchedCore
     sigma_mag: Float[Array, " band"]
     wave_effective_aa: Float[Array, " band"]
     space: ParameterSpace = field(metadata={"static": True})
@@ -122,3 +125,10 @@ class PhotometryEmulator:
             bands=tuple(bands),
             errors=None if self.errors is None else self.errors.select(columns),
         )
+
+    def specialise(self, fixed: Mapping[str, np.ndarray]) -> list[Part]:
+        """The galaxies by the networks that their redshifts need; nothing where redshift or network is the same."""
+        if not isinstance(self.core, StitchedCore) or REDSHIFT not in fixed:
+            return []
+        groups = self.core.groups(np.asarray(fixed[REDSHIFT]))
+        return [Part(rows, replace(self, core=self.core.at(members))) for members, rows in groups.items()]

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from starling.cosmology import flux_scale
 from starling.emulators.calibrate import NEEDED, calibrate
 from starling.emulators.config import TrainingConfig
 from starling.emulators.direct import DirectCore
+from starling.emulators.domains import train_stitched
 from starling.emulators.features import MASS, REDSHIFT
 from starling.emulators.files import load_emulator, save_emulator
 from starling.emulators.fresh import FreshRows
@@ -29,6 +31,7 @@ from starling.emulators.proposals import Proposal
 from starling.emulators.rows import FixedRows, RowSource
 from starling.emulators.schedule import n_epochs
 from starling.emulators.statistics import error_statistics
+from starling.emulators.stitched import StitchedCore
 from starling.emulators.targets import Totals, totals
 from starling.emulators.training import EpochReport, predict_errors, train_model
 from starling.lines import LineLight, line_light
@@ -111,34 +114,19 @@ def train_emulator(
 ) -> PhotometryEmulator:
     """Train on the sets, measure and calibrate on the others, write ``out``; returns what was written, read back.
 
-    ``simulator`` is wanted where new galaxies are drawn as the training goes (``training.fresh``).
+    ``simulator`` is wanted where new galaxies are drawn as the training goes (``training.fresh``). With
+    ``config.stitch`` every domain is trained on the galaxies of the sets that lie in it, in a folder of its own, and
+    what is measured and written is all of them, stitched.
     """
     space, n_bands = config.space.build(), len(config.bands)
     light = lines_of(config, description)
     names = (*config.bands, *SPECTRAL_PROPERTIES)
-    run = identity_hash(
-        {
-            "config": config.model_dump(mode="json", exclude={"name", "licence"}),
-            "simulator": dict(description),
-        }
-    )
-    prepared = prepare(config, sets, light)
-    model = train_model(
-        prepared.task,
-        _row_source(config, prepared, simulator, workdir / FRESH, hooks),
-        prepared.validation,
-        config.training,
-        seed=config.seed,
-        workdir=workdir,
-        run_hash=run,
-        output_names=(*names, *(f"line at {wave:.0f} A" for wave in light.wave_aa)),
-        n_wanted=n_bands,
-        resume=resume,
-        report=hooks.epoch,
-        should_stop=hooks.should_stop,
-    )
-    shutil.rmtree(workdir / FRESH, ignore_errors=True)  # a finished run needs its pool no more
-    core = prepared.core(model)
+    train_one = partial(_train_core, description=description, resume=resume, hooks=hooks, simulator=simulator)
+    core: DirectCore | MixtureCore | StitchedCore
+    if config.stitch is None:
+        core = train_one(config, sets, workdir=workdir)
+    else:
+        core = train_stitched(config, sets, light, workdir, train_one, hooks.say)
     exact = {name: totals(space, config.softening, light, sets[name]) for name in NEEDED}
     accuracy = {
         name: error_statistics(_errors(core, exact[f"test_{name}"]), names) for name in ("prior", "training")
@@ -172,6 +160,47 @@ def train_emulator(
     }
     save_emulator(out, emulator, header)
     return load_emulator(out)
+
+
+def _train_core(
+    config: TrainingConfig,
+    sets: Mapping[str, SimulatedSet],
+    *,
+    description: Mapping[str, Any],
+    workdir: Path,
+    resume: bool,
+    hooks: Hooks,
+    simulator: Simulator | None,
+) -> DirectCore | MixtureCore:
+    """Train the networks of one redshift range."""
+    light = lines_of(config, description)
+    run = identity_hash(
+        {
+            "config": config.model_dump(mode="json", exclude={"name", "licence"}),
+            "simulator": dict(description),
+        }
+    )
+    prepared = prepare(config, sets, light)
+    model = train_model(
+        prepared.task,
+        _row_source(config, prepared, simulator, workdir / FRESH, hooks),
+        prepared.validation,
+        config.training,
+        seed=config.seed,
+        workdir=workdir,
+        run_hash=run,
+        output_names=(
+            *config.bands,
+            *SPECTRAL_PROPERTIES,
+            *(f"line at {wave:.0f} A" for wave in light.wave_aa),
+        ),
+        n_wanted=len(config.bands),
+        resume=resume,
+        report=hooks.epoch,
+        should_stop=hooks.should_stop,
+    )
+    shutil.rmtree(workdir / FRESH, ignore_errors=True)  # a finished run needs its pool no more
+    return prepared.core(model)
 
 
 def _training_set(
@@ -228,11 +257,11 @@ def lines_of(config: TrainingConfig, description: Mapping[str, Any]) -> LineLigh
     return line_light(waves, load_bands(config.bands), config.space.zred[1])
 
 
-def _errors(core: DirectCore | MixtureCore, exact: Totals) -> Float[np.ndarray, "row output"]:
+def _errors(core: DirectCore | MixtureCore | StitchedCore, exact: Totals) -> Float[np.ndarray, "row output"]:
     """Emulated minus exact magnitudes and properties."""
 
     @jax.jit
-    def predict(core: DirectCore | MixtureCore, theta: Array) -> tuple[Array, Array]:
+    def predict(core: DirectCore | MixtureCore | StitchedCore, theta: Array) -> tuple[Array, Array]:
         return jax.lax.map(lambda t: (core.rest_flux(t), core.spectral_properties(t)), theta, batch_size=2048)
 
     flux, properties = predict(core, exact.theta)

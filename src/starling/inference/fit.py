@@ -1,6 +1,6 @@
 """Posterior draws for many galaxies: batches of them through compiled initialisation, warm-up and sampling."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from starling.forward import ForwardModel
+from starling.forward import ForwardModel, Part, parts_of
 from starling.inference import chains as chain_kernels
 from starling.inference.chains import Chains, Kernel, Transition
 from starling.inference.density import Model
@@ -43,6 +43,10 @@ def _over_galaxies(function: Callable[..., Any], devices: int, *arguments: Any) 
     mesh = jax.make_mesh((devices,), ("galaxy",), axis_types=(jax.sharding.AxisType.Auto,))
     each = jax.sharding.PartitionSpec("galaxy")
     return jax.shard_map(function, mesh=mesh, in_specs=each, out_specs=each, check_vma=False)(*arguments)
+
+
+# what a batch costs beyond its galaxies, in galaxies: small matrix products are slow
+_BATCH_OVERHEAD = 8
 
 
 class Progress(NamedTuple):
@@ -189,35 +193,57 @@ def fit(
     ``model`` is any NumPyro model of one galaxy with the signature of ``galaxy_model`` and its sites (call it inside
     yours); it gets ``noise`` too where ``settings.model_error`` is not "band". Galaxies run in batches of
     ``settings.batch_size``, shared out over all JAX devices; the last one is padded, so that nothing compiles twice.
-    The draws of a galaxy depend on ``key`` and its position in the input, not on its neighbours. A galaxy that cannot
-    be fitted gets draws and a flag (see ``diagnose``), never an exception.
+    Where the forward model is cheaper for some galaxies apart (``parts_of``), a batch holds such as go together. The
+    draws of a galaxy depend on ``key`` and its position in the input, not on its neighbours. A galaxy that cannot be
+    fitted gets draws and a flag (see ``diagnose``), never an exception.
     """
     settings = settings or SamplerSettings()
     problems = check(observations, forward_model)
     check_model(model, settings.model_error)
     n = observations.flux.shape[0]
     devices = min(jax.device_count(), n)
-    size = -(-min(settings.batch_size, n) // devices) * devices
+    batches, size = _batches(parts_of(forward_model, observations.fixed, n), settings.batch_size, devices)
     pieces: list[_Batch] = []
-    for offset in range(0, n, size):
-        index = np.arange(offset, offset + size)
-        batch = take(observations, np.where(index < n, index, offset))
-        steps = _run(key, jnp.asarray(index), batch, forward_model, model, settings, devices)
+    begun = 0
+    for number, (rows, part_model) in enumerate(batches):
+        index = np.append(rows, np.full(size - len(rows), rows[0]))
+        batch = take(observations, index)
+        steps = _run(key, jnp.asarray(index), batch, part_model, model, settings, devices)
         for done, total, stage, result in steps:
             if progress is not None:
-                fraction = (offset + size * done / total) / (size * -(-n // size))
-                progress(Progress(fraction, min(offset, n), n, stage))
+                progress(Progress((number + done / total) / len(batches), begun, n, stage))
             if result is not None:
-                pieces.append(result)
+                pieces.append(jax.tree.map(lambda leaf, rows=rows: leaf[: len(rows)], result))
+        begun += len(rows)
     if progress is not None:
         progress(Progress(1.0, n, n, "done"))
-    whole: _Batch = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:n], *pieces)
+    in_order = np.argsort(np.concatenate([rows for rows, _ in batches]))
+    whole: _Batch = jax.tree.map(lambda *leaves: np.concatenate(leaves)[in_order], *pieces)
     return Draws(
         names=forward_model.space.names,
         free=forward_model.space.free(observations.fixed),
         **whole._asdict(),
         problems=tuple(problems),
     )
+
+
+def _batches(parts: Sequence[Part], most: int, devices: int) -> tuple[list[Part], int]:
+    """The parts cut into batches, and the size that all of them are padded to, so that nothing compiles twice.
+
+    One part fills batches of ``most``. For several the size is halved while that computes less in all.
+    """
+    counts = np.asarray([len(part.rows) for part in parts])
+    size = -(-min(most, int(counts.max())) // devices) * devices
+    halves = [size]
+    while len(parts) > 1 and halves[-1] % (2 * devices) == 0:
+        halves.append(halves[-1] // 2)
+    size = min(halves, key=lambda s: int(np.sum(-(-counts // s)) * (s + _BATCH_OVERHEAD)))
+    cut = [
+        Part(part.rows[first : first + size], part.model)
+        for part in parts
+        for first in range(0, len(part.rows), size)
+    ]
+    return cut, size
 
 
 def _metric_updates(settings: SamplerSettings) -> set[int]:
