@@ -33,7 +33,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import yaml
-from emulator import AEGIS, value, value_and_gradient
+from emulator import AEGIS
 from jax import Array
 
 from starling.cli.simulator import build_model, describe_model, make_simulator
@@ -43,6 +43,7 @@ from starling.emulators.pipeline import Hooks, simulate_sets, train_emulator
 from starling.emulators.stitched import StitchedCore
 from starling.photometry import arsinh_magnitude
 from starling.sps import ExactModel
+from starling.validation.cost import measure
 
 DOMAINS = [[0.001, 2.25], [1.75, 4.25], [3.75, 6.25], [5.75, 8.25], [7.75, 10.25], [9.75, 12.0]]
 # galaxies that the domains see in all, in units of those that there are
@@ -260,23 +261,11 @@ def cost(options: argparse.Namespace) -> None:
         "stitched, z known, in an overlap": replace(stitched, core=stitched.core.at((1, 2))),
         "stitched, z free": stitched,
     }
-    theta = stitched.space.sample(jax.random.key(0), (BATCH,))
-    kinds = {"value": value, "gradient": value_and_gradient}
-    taken: dict[tuple[str, str], list[float]] = {(m, k): [] for m in models for k in kinds}
-    for warm in (True, *[False] * ROUNDS):
-        for name, model in models.items():
-            for kind, compute in kinds.items():
-                start = time.perf_counter()
-                jax.block_until_ready(compute(model, theta))
-                if not warm:
-                    taken[name, kind].append((time.perf_counter() - start) / BATCH)
-    print(f"{options.kind}, {len(AEGIS)} bands, microseconds per galaxy on one core, batch of {BATCH}")
-    print(f"{'':38s} {'value':>8s} {'value and gradient':>20s}   median (least) of {ROUNDS}")
-    for name in models:
-        cells = [
-            f"{1e6 * np.median(t):8.1f} ({1e6 * np.min(t):.1f})" for t in (taken[name, k] for k in kinds)
-        ]
-        print(f"{name:38s} {cells[0]} {cells[1]:>20s}")
+    costs = measure(models, BATCH, ROUNDS)
+    print(f"{options.kind}, {len(AEGIS)} bands, microseconds of CPU per galaxy on one core, batch of {BATCH}")
+    print(f"{'':38s} {'value':>8s} {'value and gradient':>20s}   medians of {ROUNDS}")
+    for name, found in costs.items():
+        print(f"{name:38s} {found.value_us:8.1f} {found.gradient_us:20.1f}")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from starling.cli.calibrate import calibrate
 from starling.cli.errors import add_command
 from starling.cli.fit import fit
 from starling.cli.mock import mock
+from starling.cli.models import models
 from starling.cli.quickstart import quickstart
 from starling.cli.study import study
 from starling.cli.train import train
@@ -39,5 +40,5 @@ def main(
     """From a catalogue of galaxies to posteriors of their properties."""
 
 
-for _function in (quickstart, fit, train, study, validate, calibrate, mock):
+for _function in (quickstart, fit, train, study, validate, calibrate, models, mock):
     add_command(app, _function)

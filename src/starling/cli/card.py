@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 from matplotlib.figure import Figure
 
+from starling.emulators.archive import shipped, shipped_names
 from starling.emulators.files import default_path, load_emulator, read_header
 from starling.parameters import ParameterSpace
 from starling.plotting import accuracy
@@ -65,9 +66,15 @@ def write_card(
 
 def _command(path: Path, folder: Path, options: str, torus: str) -> str:
     """The command, without folders that only its author has."""
-    words = ["starling", "validate", *([] if path == default_path() else [path.name])]
+    words = ["starling", "validate", *_name(path)]
     words += ["--card", str(folder) if not folder.is_absolute() else folder.name]
     return " ".join(filter(None, [shlex.join(words), options])) + (torus if options else "")
+
+
+def _name(path: Path) -> list[str]:
+    if path == default_path():
+        return []
+    return [path.stem if path.stem in shipped_names() and path == shipped(path.stem) else path.name]
 
 
 def _figures(

@@ -16,8 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from starling.catalogues import Catalogue, FitConfig, findings_table, summarise
+from starling.cli.emulators import find_emulator
 from starling.cli.errors import INTERRUPTED, say_error
-from starling.emulators import default_path, load_emulator, read_header
+from starling.emulators import load_emulator, read_header
 from starling.execution import hash_arrays, progress_bar, run
 from starling.forward import ForwardModel, parts_of
 from starling.inference import (
@@ -58,12 +59,12 @@ class Results(NamedTuple):
 
 
 def open_emulator(name: str, folder: Path, bands: Sequence[str] = ()) -> Emulator:
-    """The emulator that the package ships (``default``), or one from a file; its path counts from ``folder``.
+    """The default emulator of the package (``default``), another of its own by name, or one from a file.
 
-    A folder, a pickle or a .npy file is taken for an emulator of somebody else's; ``bands`` are those that it is made
-    for where it is one for any filter.
+    A path counts from ``folder``. A folder, a pickle or a .npy file is taken for an emulator of somebody else's;
+    ``bands`` are those that it is made for where it is one for any filter.
     """
-    path = default_path() if name == "default" else folder / name
+    path = find_emulator(name, folder)
     if is_published(path):
         published = open_published(path, bands)
         return Emulator(published.model, f"{path} ({published.kind})", published.header, published.note)

@@ -2,11 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from starling.cli.stopping import stop_on_signal
+
+if TYPE_CHECKING:
+    from starling.emulators.spectra.config import SpectrumConfig
 
 SPS_HOME_OPTION = typer.Option(
     "--sps-home", envvar="SPS_HOME", help="FSPS data directory, for the table of the AGN torus."
@@ -42,16 +45,20 @@ def train(
 
     from starling.cli.display import training_display
     from starling.cli.simulator import build_model, describe_model, make_simulator
-    from starling.emulators.config import load_config
+    from starling.emulators.config import TrainingConfig
     from starling.emulators.files import add_accuracy, read_header
     from starling.emulators.pipeline import simulate_sets, train_emulator
+    from starling.emulators.spectra.config import load_any_config
     from starling.simulation import StoppedError
     from starling.validation.emulator import summary
     from starling.validation.gradients import gradient_errors, gradient_verdict
 
-    settings = load_config(config)
+    settings = load_any_config(config)
     workdir = workdir or Path("runs") / settings.name
     out = out or workdir / f"{settings.name}.safetensors"
+    if not isinstance(settings, TrainingConfig):
+        _train_spectra(settings, out, workdir, resume=resume, sps_home=sps_home, workers=workers)
+        return
     model = build_model(settings.simulator.tables, settings.space.build(), settings.bands, sps_home)
     tangents = settings.training.sobolev_weight > 0
     description = describe_model(model) | ({"tangents": True} if tangents else {})
@@ -84,4 +91,32 @@ def train(
     typer.echo(summary(header))
     if "gradient" in header["accuracy"]:
         typer.echo(gradient_verdict(header["accuracy"]["gradient"]))
+    typer.echo(f"wrote {out}")
+
+
+def _train_spectra(
+    settings: "SpectrumConfig", out: Path, workdir: Path, *, resume: bool, sps_home: Path | None, workers: int
+) -> None:
+    """The same for spectra."""
+    from rich.console import Console
+
+    from starling.cli.display import training_display
+    from starling.cli.spectra import train_spectra
+    from starling.emulators.spectra.files import read_quantiles
+    from starling.simulation import StoppedError
+    from starling.validation.spectra import spectrum_table, spectrum_verdict
+
+    console = Console()
+    with training_display(console) as shown, stop_on_signal() as should_stop:
+        hooks = shown._replace(should_stop=should_stop)
+        try:
+            train_spectra(
+                settings, out, workdir, resume=resume, sps_home=sps_home, workers=workers, hooks=hooks
+            )
+        except StoppedError as stopped:
+            hooks.say(str(stopped))
+            raise typer.Exit(130) from None
+    header, _ = read_quantiles(out)
+    console.print(spectrum_table(header))
+    console.print(spectrum_verdict(header), highlight=False)
     typer.echo(f"wrote {out}")

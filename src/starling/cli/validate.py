@@ -10,8 +10,8 @@ from starling.cli.train import SPS_HOME_OPTION
 
 def validate(
     emulator: Annotated[
-        Path | None, typer.Argument(help="Emulator file; default: the one that the package ships.")
-    ] = None,
+        str, typer.Argument(help="Emulator file, or the name of one in the package (see `starling models`).")
+    ] = "default",
     simulate: Annotated[
         int,
         typer.Option(min=0, help="Compare with the exact model on this many new galaxies from the prior."),
@@ -34,14 +34,22 @@ def validate(
     """
     from rich.console import Console
 
+    from starling.cli.emulators import find_emulator
     from starling.cli.measure import measure
-    from starling.emulators.files import changed_curves, default_path, read_header
+    from starling.emulators.archive import format_of
+    from starling.emulators.files import changed_curves, read_header
+    from starling.emulators.spectra.files import FORMAT as SPECTRA
     from starling.validation.calibration import calibration_table, calibration_verdict
     from starling.validation.emulator import accuracy_table, summary, verdict
     from starling.validation.gradients import gradient_table, gradient_verdict
 
     console = Console()
-    path = emulator or default_path()
+    path = find_emulator(emulator)
+    if format_of(path) == SPECTRA:
+        from starling.cli.spectra import validate_spectra
+
+        validate_spectra(path, card, simulate, seed, sps_home, console.print)
+        return
     header = read_header(path)
     console.print(f"{header['name']}: {len(header['bands'])} bands, made {header['created']} on", end=" ")
     console.print(

@@ -70,6 +70,7 @@ class FeaturesConfig(_Section):
     knots: dict[str, tuple[float, ...]] = {}
     log_bin_masses: bool = False
     redshift_harmonics: int = Field(0, ge=0)
+    log_knots: dict[str, tuple[float, ...]] = Field({}, exclude_if=lambda knots: not knots)
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -78,9 +79,18 @@ class FeaturesConfig(_Section):
 
     def build(self) -> FeatureRecipe:
         pairs = tuple((name, transform) for name, names in self.transforms.items() for transform in names)
-        knots = tuple((name, value) for name, values in self.knots.items() for value in values)
+        knots, log_knots = (
+            tuple((name, value) for name, values in found.items() for value in values)
+            for found in (self.knots, self.log_knots)
+        )
         return FeatureRecipe(
-            self.parameters, pairs, self.products, knots, self.log_bin_masses, self.redshift_harmonics
+            self.parameters,
+            pairs,
+            self.products,
+            knots,
+            self.log_bin_masses,
+            self.redshift_harmonics,
+            log_knots,
         )
 
 

@@ -4,6 +4,7 @@ The total mass is never an input: fluxes are linear in it. Beside the transforme
 
 - products of parameters (the optical depth of birth clouds is one);
 - how far a parameter is beyond a knot: simulators interpolate tables, which leaves a kink at every node;
+- the logarithm of the distance to a knot: that of light which interpolation takes to nearly nothing there;
 - log10 of the mass fraction formed in each of the 7 bins, in which fluxes are closer to linear than in the ratios;
 - cosines of ln(1 + z), a complete basis on the redshift range, so that spectral features may cross narrow bands.
 """
@@ -27,6 +28,9 @@ REDSHIFT = "zred"
 # Below this share of the mass even the youngest stars are too few to show in any band.
 _LEAST_MASS_FRACTION = 1e-7
 
+# How close to a knot its logarithm still changes.
+_NEAR = 3e-3
+
 TRANSFORMS = {
     "identity": lambda x: x,
     "log": jnp.log,
@@ -46,7 +50,8 @@ class FeatureRecipe:
     ``parameters`` are the ones to take, None for all but the mass; those that the space lacks are passed over.
     ``transforms`` are pairs (parameter, name of a transform in ``TRANSFORMS``); a parameter may come more than once,
     and one that is not named goes in as it is. ``products`` are two or more parameters to multiply (one may
-    come more than once), ``knots`` pairs (parameter, value).
+    come more than once), ``knots`` and ``log_knots`` pairs (parameter,
+    value).
     """
 
     parameters: tuple[str, ...] | None = None
@@ -55,6 +60,7 @@ class FeatureRecipe:
     knots: tuple[tuple[str, float], ...] = ()
     log_bin_masses: bool = True
     redshift_harmonics: int = 0
+    log_knots: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         for parameter, transform in self.transforms:
@@ -72,7 +78,7 @@ class FeatureRecipe:
             REDSHIFT,
             *(name for name, _ in self.transforms),
             *(name for pair in self.products for name in pair),
-            *(name for name, _ in self.knots),
+            *(name for name, _ in (*self.knots, *self.log_knots)),
             *(RATIOS if self.log_bin_masses else ()),
         }
         missing = sorted(name for name in wanted if name not in space)
@@ -91,20 +97,26 @@ class FeatureRecipe:
             "knots": [list(pair) for pair in self.knots],
             "log_bin_masses": self.log_bin_masses,
             "redshift_harmonics": self.redshift_harmonics,
+            "log_knots": [list(pair) for pair in self.log_knots],
         }
 
     @classmethod
     def from_dict(cls, description: dict[str, Any]) -> Self:
         names = description["parameters"]
+        knots, log_knots = (
+            tuple((str(name), float(value)) for name, value in description.get(key, []))
+            for key in ("knots", "log_knots")
+        )
         transforms = tuple((str(name), str(transform)) for name, transform in description["transforms"])
         products = tuple(tuple(map(str, factors)) for factors in description["products"])
         return cls(
             None if names is None else tuple(map(str, names)),
             transforms,
             products,
-            tuple((str(name), float(value)) for name, value in description["knots"]),
+            knots,
             bool(description["log_bin_masses"]),
             int(description["redshift_harmonics"]),
+            log_knots,
         )
 
     def inputs(self, space: ParameterSpace) -> tuple[str, ...]:
@@ -131,6 +143,7 @@ def raw_features(
     columns = [TRANSFORMS[t](values[name]) for name in recipe.inputs(space) for t in wanted[name]]
     columns += [math.prod(values[name] for name in factors) for factors in recipe.products]
     columns += [jnp.maximum(values[name] - knot, 0.0) for name, knot in recipe.knots]
+    columns += [jnp.log(jnp.abs(values[name] - knot) + _NEAR) for name, knot in recipe.log_knots]
     parts = [jnp.stack(columns)]
     zred = values[REDSHIFT]
     if recipe.log_bin_masses:
