@@ -105,6 +105,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ToyModel:
     model = ToyModel(jnp.asarray([1.0, 0.7, 0.47, 0.25, 0.1]), BANDS)
     monkeypatch.setattr(pipeline, "load_emulator", lambda _: model)
     monkeypatch.setattr(pipeline, "read_header", lambda _: {"name": "toy", "surrogate": True})
+    monkeypatch.setattr(pipeline, "find_emulator", lambda name, folder: folder / name)
     monkeypatch.setattr(pipeline, "write_report", _write_report)
     return model
 

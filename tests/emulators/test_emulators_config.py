@@ -84,7 +84,7 @@ def test_a_stitched_configuration(tmp_path: Path) -> None:
         ),
         (
             VALID + "stitch: {domains: [[0.5, 1.0], [1.0, 3.0]]}\n",
-            r"stitch: Value error, the domain 1 to 3 must begin inside",
+            r"stitch: the domain 1 to 3 must begin inside",
         ),
         (
             VALID + "stitch: {domains: [[0.5, 1.5], [1.0, 2.0]]}\n",
