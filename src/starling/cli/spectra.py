@@ -22,7 +22,7 @@ from starling.sps import load_tables, make_pixels
 from starling.sps.composite import ExactModel, exact_model
 from starling.sps.histories import HistoryModel, history_model
 from starling.sps.pixels import DEFAULT_SEGMENTS, PixelGrid
-from starling.validation.spectra import spectrum_card, spectrum_table, spectrum_verdict
+from starling.validation.spectra import pixel_table, spectrum_card, spectrum_table, spectrum_verdict
 
 _ANY_BAND = ("sdss_g0",)  # the exact model of photometry has bands; spectra do not depend on them
 
@@ -141,6 +141,7 @@ def validate_spectra(
         errors = spectrum_errors(emulator, simulator, plan)
         header["accuracy"]["prior"], quantiles["prior"] = spectrum_statistics(errors, emulator.wave_aa)
     say(spectrum_table(header))
+    say(pixel_table(emulator.wave_aa, quantiles["prior"], header["accuracy"]["prior"]["levels"]))
     say(spectrum_verdict(header), highlight=False)
     if card is not None:
         card.mkdir(parents=True, exist_ok=True)

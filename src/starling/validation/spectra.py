@@ -1,8 +1,10 @@
 """How accurate a spectrum emulator is, in words and as a table, from the statistics in its header."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.table import Table
 
@@ -10,6 +12,8 @@ from starling.emulators.spectra.model import FAINTEST
 from starling.emulators.spectra.statistics import BAR
 
 _TITLES = {"prior": "prior", "training": "training distribution"}
+_EDGES_AA = (1000.0, 2000.0, 4000.0, 11000.0, 300000.0)
+_LIMITS = (1.0, 2.0, 3.0)  # per cent
 _WINDOWS = {"all": "all pixels", "above_2000": "redward of 2000 A"}
 
 
@@ -86,6 +90,26 @@ def _prior_words(prior: Mapping[str, Any]) -> str:
         f"{key} {value:.4g}" for key, value in prior.items() if isinstance(value, int | float)
     )
     return f"{prior['kind'].replace('_', ' ')} ({numbers})"
+
+
+def pixel_table(wave_aa: np.ndarray, quantiles: np.ndarray, levels: Sequence[float]) -> Table:
+    """Errors by pixel and range of wavelength: share of the pixels in which 99.9% of spectra are within so much."""
+    table = Table(
+        title="Pixel by pixel: the error that 99.9% of spectra stay within (per cent)",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for heading in ("pixels", "median", *(f"below {limit:g}" for limit in _LIMITS), "worst"):
+        table.add_column(heading, justify="left" if heading == "pixels" else "right", no_wrap=True)
+    tail = 100.0 * quantiles[list(levels).index(max(levels))]
+    for low, high in pairwise(_EDGES_AA):
+        inside = (wave_aa >= low) & (wave_aa < high)
+        if inside.any():
+            part = tail[inside]
+            shares = (f"{100.0 * np.mean(part < limit):.1f}%" for limit in _LIMITS)
+            table.add_row(f"{low:g}-{high:g} A", f"{np.median(part):.2f}", *shares, f"{part.max():.1f}")
+    return table
 
 
 def spectrum_verdict(header: Mapping[str, Any]) -> str:

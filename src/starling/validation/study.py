@@ -16,6 +16,7 @@ from jaxtyping import Float
 from scipy.special import ndtr
 
 from starling.emulators import PhotometryEmulator, read_header
+from starling.emulators.checkpoints import remove_checkpoint
 from starling.emulators.config import TrainingConfig
 from starling.emulators.networks import weights_of
 from starling.emulators.pipeline import SILENT, Hooks, draw_plans, train_emulator
@@ -173,8 +174,9 @@ def _train_one(
 
 def _remove(folder: Path) -> None:
     """Take a network away; the result first, which is what makes it finished."""
-    for name in (_RESULT, EMULATOR, CHECKPOINT):
+    for name in (_RESULT, EMULATOR):
         (folder / name).unlink(missing_ok=True)
+    remove_checkpoint(folder / CHECKPOINT)
 
 
 def folder_of(workdir: Path, variation: Variation) -> Path:

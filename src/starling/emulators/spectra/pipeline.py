@@ -240,6 +240,10 @@ def _train_role(
     n_outputs = data.targets.shape[1]
     task = direct_task(part.shape(data.inputs.shape[1], n_outputs), data)
     hooks.say(f"network of {role}: {data.inputs.shape[1]} inputs, {n_outputs} outputs")
+    # what decides this network: those of other roles may be trained anew beside it
+    decides = config.model_dump(mode="json", exclude={"name", "network"}) | {
+        "network": part.model_dump(mode="json")
+    }
     network = train_model(
         task,
         data,
@@ -247,9 +251,7 @@ def _train_role(
         config.training,
         seed=config.seed,
         workdir=workdir / role,
-        run_hash=identity_hash(
-            {"config": config.model_dump(mode="json", exclude={"name"}), "simulator": dict(description)}
-        ),
+        run_hash=identity_hash({"config": decides, "role": role, "simulator": dict(description)}),
         output_names=[f"output {number}" for number in range(n_outputs)],
         resume=resume,
         report=hooks.epoch,
