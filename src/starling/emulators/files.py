@@ -177,7 +177,9 @@ def _build_core(
         members = []
         for number in range(len(domains)):
             own = {
-                name: _of_member(array, number, len(domains)) for name, array in arrays.items() if "." in name
+                name: _of_member(array, number, len(domains))
+                for name, array in arrays.items()
+                if name.partition(".")[0] in roles
             }
             members.append({role: build_branch(space, role, content, own) for role, content in roles.items()})
         return stitched_core(members, domains, space, softening, light)
