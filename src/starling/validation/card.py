@@ -227,8 +227,8 @@ def _limits(header: Mapping[str, Any], found: Sequence[str]) -> str:
     ends = "; ".join(f"`{p.name}` {p.low:.4g} to {p.high:.4g}" for p in space.parameters)
     lines = [
         (
-            f"Galaxies outside its domain: {ends}. Beyond, it extrapolates; fits count the draws that leave what it was "
-            "trained on (`outside_domain`)."
+            f"Galaxies outside its domain: {ends}. Beyond, it extrapolates; fits count the draws that leave what it "
+            "was trained on (`outside_domain`)."
         ),
         f"Models with other tables, star-formation histories, dust or IMF than {header['simulator']['tables']}.",
         "Other filters, or other curves of the same filters: `starling validate` compares them with those installed.",
