@@ -218,3 +218,16 @@ def test_validate_shows_what_was_simulated(monkeypatch: pytest.MonkeyPatch) -> N
     for said in ("differs in pixels", "2 simulations are not finite", "5 new draws", "4.0%", "zred, slope"):
         assert said in text
     assert "redshift free (7 galaxies" in text
+
+
+def test_the_emulators_in_the_package_are_listed_and_measured() -> None:
+    code, text = call("models")
+    assert code == 0, text
+    for name in ("prospector_alpha", "prospector_alpha_14", "spectra_desi", "spectra_prospector_alpha"):
+        assert name in text
+    code, text = call("validate", "spectra_desi")
+    assert code == 0, text
+    assert "have a mean error below 1%" in text
+    code, text = call("validate", "spectra_dessi")
+    assert code == 1
+    assert "there is no emulator file spectra_dessi" in text

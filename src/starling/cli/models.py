@@ -12,23 +12,28 @@ def models() -> None:
     from starling.emulators.spectra.files import FORMAT, read_quantiles
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("name", "gives", "parameters", "redshift", "error (held-out draws from the prior)"):
-        table.add_column(heading)
+    for heading in ("name", "gives", "z", "error"):
+        table.add_column(heading, no_wrap=heading == "name")
     for name in shipped_names():
         path = shipped(name)
         if format_of(path) == FORMAT:
             header, _ = read_quantiles(path)
             spectra, found = header["config"]["spectra"], header["accuracy"]["prior"]["all"]
-            gives = f"spectra, {spectra['low_aa']:g}-{spectra['high_aa']:g} A"
-            error = f"99.9% of spectra within {100 * found['mean'][-1]:.2f}% in the mean"
+            gives = f"spectra, {spectra['low_aa'] / 1e4:g}-{spectra['high_aa'] / 1e4:g} um"
+            error = f"99.9% within {100 * found['mean'][-1]:.2f}%"
         else:
             header = read_header(path)
             sigma = header["accuracy"]["prior"]["std"][: len(header["bands"])]
-            gives = f"photometry, {len(header['bands'])} bands"
-            error = (
-                f"sigma {sorted(sigma)[len(sigma) // 2]:.4f} mag in the median band, {max(sigma):.4f} worst"
-            )
+            gives = f"{len(header['bands'])} bands"
+            error = f"{sorted(sigma)[len(sigma) // 2]:.4f} mag, worst {max(sigma):.4f}"
         low, high = header["config"]["space"]["zred"]
-        label = f"{name} (default)" if name == DEFAULT else name
-        table.add_row(label, gives, str(len(header["space"]["parameters"])), f"{low:g}-{high:g}", error)
-    Console().print(table)
+        table.add_row(
+            name, f"{gives}, {len(header['space']['parameters'])} parameters", f"{low:g}-{high:g}", error
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{DEFAULT} is the default. Errors on held-out draws from the prior: sigma of the median and the worst band; "
+        "the mean error of a spectrum. More with `starling validate NAME`.",
+        highlight=False,
+    )

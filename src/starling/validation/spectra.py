@@ -14,7 +14,7 @@ from starling.emulators.spectra.statistics import BAR
 _TITLES = {"prior": "prior", "training": "training distribution"}
 _EDGES_AA = (1000.0, 2000.0, 4000.0, 11000.0, 300000.0)
 _LIMITS = (1.0, 2.0, 3.0)  # per cent
-_WINDOWS = {"all": "all pixels", "above_2000": "redward of 2000 A"}
+_WINDOWS = {"all": "all", "above_2000": "over 2000 A"}
 
 
 def spectrum_table(header: Mapping[str, Any]) -> Table:
@@ -26,13 +26,13 @@ def spectrum_table(header: Mapping[str, Any]) -> Table:
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    for heading in ("draws", "pixels", *(f"{100 * level:g}%" for level in levels), "99.9%, worst pixel"):
+    for heading in ("draws", "pixels", *(f"{100 * level:g}%" for level in levels), "worst pixel, 99.9%"):
         table.add_column(heading, justify="left" if heading in ("draws", "pixels") else "right", no_wrap=True)
     for kind, title in _TITLES.items():
         for window, name in _WINDOWS.items():
             found = header["accuracy"][kind][window]
-            worst = f"{100 * found['worst_999']:.2f} at {found['worst_999_aa']:.0f} A"
-            table.add_row(title, name, *(f"{100 * q:.3f}" for q in found["mean"]), worst)
+            worst = f"{100 * found['worst_999']:.1f} at {found['worst_999_aa']:.0f} A"
+            table.add_row(title.split()[0], name, *(f"{100 * q:.2f}" for q in found["mean"]), worst)
     return table
 
 
