@@ -91,22 +91,20 @@ def test_a_finished_run_is_not_trained_again_unless_asked(tmp_path: Path) -> Non
     assert len(epochs) == 12
 
 
-# Orbax's other reads of a damaged file may end after the one whose error is raised
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_checkpoints_of_other_runs_and_damaged_ones_are_refused(tmp_path: Path) -> None:
     run(tmp_path)
     with pytest.raises(ValueError, match=r"another configuration.*--fresh"):
         run(tmp_path, run_hash="two")
     with pytest.raises(ValueError, match=r"another network or optimizer.*--fresh"):
         run(tmp_path, shape=Architecture(3, 2, width=8, depth=2))
-    largest = max((tmp_path / CHECKPOINT).glob("*/state/d/*"), key=lambda path: path.stat().st_size)
-    content = largest.read_bytes()
+    checkpoint = tmp_path / CHECKPOINT
+    content = checkpoint.read_bytes()
     middle = len(content) // 2
     for damaged in (
         content[:middle],
         content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
     ):
-        largest.write_bytes(damaged)
+        checkpoint.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"not a readable checkpoint.*--fresh"):
             run(tmp_path)
     run(tmp_path, run_hash="two", resume=False)
@@ -120,7 +118,6 @@ import jax.numpy as jnp
 from pathlib import Path
 from starling.cli import app
 from starling.emulators.checkpoints import load_checkpoint, save_checkpoint
-assert not any(name.startswith("orbax") for name in sys.modules), "imported before it is used"
 state = {{"weights": jnp.arange(4.0)}}
 for epoch in (1, 2, 3):
     save_checkpoint(Path({str(tmp_path / "here")!r}), state, {{"epoch": epoch}})
@@ -133,7 +130,7 @@ assert [thread.name for thread in threading.enumerate()] == ["MainThread"]
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert len(list((tmp_path / "here").iterdir())) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
 @pytest.mark.slow

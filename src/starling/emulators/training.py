@@ -24,7 +24,7 @@ from starling.emulators.schedule import batch_size, learning_rates, make_optimiz
 from starling.emulators.stopping import Course, advance
 from starling.simulation import StoppedError
 
-CHECKPOINT = "checkpoint"
+CHECKPOINT = "checkpoint.safetensors"
 _BATCH = 2048
 
 
@@ -105,8 +105,8 @@ def train_model(
     checkpoint is written and ``StoppedError`` raised. Raises FloatingPointError when the loss is no longer finite.
     """
     source = train if isinstance(train, RowSource) else FixedRows(train)
-    folder = workdir / CHECKPOINT
-    state, course = _start(task, make_optimizer(config), seed, folder, run_hash, resume)
+    path = workdir / CHECKPOINT
+    state, course = _start(task, make_optimizer(config), seed, path, run_hash, resume)
     first, started, saved, spent = course.epoch, time.monotonic(), time.monotonic(), 0
     if course.ended:
         return state.best
@@ -131,11 +131,11 @@ def train_model(
             report(_epoch_report(course, config, output_names, size, rate, losses, pace))
             stop = not course.ended and should_stop()
             if course.ended or stop or time.monotonic() - saved >= 60.0 * config.checkpoint_minutes:
-                save_checkpoint(folder, state, course._asdict() | {"run": run_hash})
+                save_checkpoint(path, state, course._asdict() | {"run": run_hash})
                 source.saved(course.epoch)
                 saved = time.monotonic()
             if stop:
-                raise StoppedError(f"stopped after epoch {course.epoch}; {folder} continues the run")
+                raise StoppedError(f"stopped after epoch {course.epoch}; {path} continues the run")
     finally:
         source.close()
     return state.best
@@ -177,21 +177,19 @@ def _epoch_report(
 
 
 def _start(
-    task: Task, optimizer: optax.GradientTransformation, seed: int, folder: Path, run_hash: str, resume: bool
+    task: Task, optimizer: optax.GradientTransformation, seed: int, path: Path, run_hash: str, resume: bool
 ) -> tuple[_State, Course]:
     """The state to begin with, and how the run went before."""
     model = task.start(seed)
     state = _State(model, optimizer.init(model), _copy(model))
     if not resume:
-        remove_checkpoint(folder)
-    found = load_checkpoint(folder, state)
+        remove_checkpoint(path)
+    found = load_checkpoint(path, state)
     if found is None:
         return state, Course()
     state, info = found
     if info.pop("run") != run_hash:
-        raise ValueError(
-            f"{folder} is of a run with another configuration; use --fresh, or another --workdir"
-        )
+        raise ValueError(f"{path} is of a run with another configuration; use --fresh, or another --workdir")
     return state, Course(**info)
 
 
