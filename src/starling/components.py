@@ -9,6 +9,7 @@ None of the terms on the right depends on the star-formation history but through
 redshift; so neither the masses of the bins nor ``log_fagn`` have to be learned from examples.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -44,6 +45,11 @@ class Components(NamedTuple):
     dust: Float[Array, "*batch channel"]
     infrared_share: Float[Array, "*batch"]
     torus: Float[Array, "*batch channel"]
+
+
+def components_from(outputs: Mapping[str, Float[Array, "row ..."]]) -> Components:
+    """The components among the arrays that a simulator gave, rows first; KeyError where one is not there."""
+    return Components(*(jnp.asarray(outputs[name]) for name in Components._fields))
 
 
 class Mixture(NamedTuple):

@@ -21,7 +21,7 @@ def calibrate(
     import numpy as np
     from rich.console import Console
 
-    from starling.emulators.calibrate import NEEDED, read_theta
+    from starling.emulators.calibrate import NEEDED, read_theta, residuals
     from starling.emulators.calibrate import calibrate as fit_errors
     from starling.emulators.config import TrainingConfig
     from starling.emulators.files import load_emulator, read_header, save_emulator
@@ -41,11 +41,11 @@ def calibrate(
         read_theta(folder / name, plan.n_chunks) for name, plan in plans.items() if name.startswith("train")
     ]
     light = lines_of(config, header["simulator"])
-    exact = {
-        name: totals(model.space, model.softening, light, read_set(folder / name, plans[name].n_chunks))
-        for name in NEEDED
-    }
-    calibrated, statistics = fit_errors(model, exact, np.concatenate(training), seed=config.seed)
+    found = {}
+    for name in NEEDED:
+        simulated = read_set(folder / name, plans[name].n_chunks)
+        found[name] = residuals(model, totals(model.space, model.softening, light, simulated))
+    calibrated, statistics = fit_errors(model, found, np.concatenate(training), seed=config.seed)
     save_emulator(out or emulator, calibrated, header | {"calibration": statistics})
     console.print(calibration_table(statistics))
     console.print(calibration_verdict(statistics), highlight=False)

@@ -43,16 +43,15 @@ def residuals(emulator: PhotometryEmulator, exact: Totals) -> Residuals:
 
 def calibrate(
     emulator: PhotometryEmulator,
-    exact: Mapping[str, Totals],
+    found: Mapping[str, Residuals],
     training_theta: Float[np.ndarray, "row param"],
     *,
     seed: int,
 ) -> tuple[PhotometryEmulator, dict[str, Any]]:
     """The emulator with an error model and a domain, and statistics (JSON-able) of how well they fit.
 
-    ``exact`` are the galaxies of ``NEEDED``; ``training_theta`` is what the emulator was trained on.
+    ``found`` are its errors on the sets ``NEEDED``; ``training_theta`` is what the emulator was trained on.
     """
-    found = {name: residuals(emulator, exact[name]) for name in NEEDED}
     errors = fit_error_model(emulator.space, found["test_prior"], found["test_training"], seed=seed)
     domain = fit_domain(emulator.core.branches(), training_space(emulator.space), training_theta)
     calibrated = replace(emulator, errors=errors, domain=domain)

@@ -21,6 +21,7 @@ from starling.components import (
     LOG_FAGN,
     RATIOS,
     Components,
+    components_from,
     mixture_of,
     spectral_properties,
     terms,
@@ -256,7 +257,7 @@ def mixture_rows(
     outputs: Mapping[str, Float[Array, "row ..."]],
 ) -> MixtureRows:
     """Inputs and targets from a simulator's outputs; pure, differentiable."""
-    parts = Components(*(outputs[name] for name in Components._fields))
+    parts = components_from(outputs)
     inputs = {role: jax.lax.map(f, theta, batch_size=8192) for role, f in features.items()}
     packed = pack(parts, torus="torus" in features)
     # what is below this is no light; added, so that logarithms stay smooth

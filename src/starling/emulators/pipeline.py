@@ -18,9 +18,10 @@ from jaxtyping import Float
 from starling.components import SPECTRAL_PROPERTIES
 from starling.cosmology import flux_scale
 from starling.emulators.calibrate import NEEDED, calibrate
-from starling.emulators.config import TrainingConfig
+from starling.emulators.config import SetsConfig, TrainingConfig
 from starling.emulators.direct import DirectCore
 from starling.emulators.domains import train_stitched
+from starling.emulators.errors import Residuals
 from starling.emulators.features import MASS, REDSHIFT
 from starling.emulators.files import load_emulator, save_emulator
 from starling.emulators.fresh import FreshRows
@@ -35,7 +36,7 @@ from starling.emulators.stitched import StitchedCore
 from starling.emulators.targets import Totals, totals
 from starling.emulators.training import EpochReport, predict_errors, train_model
 from starling.lines import LineLight, line_light
-from starling.parameters import training_space
+from starling.parameters import ParameterSpace, training_space
 from starling.photometry import arsinh_magnitude, load_bands
 from starling.simulation import DrawPlan, Progress, SimulatedSet, Simulator, read_set, simulate_set
 from starling.simulation.store import content_hash, identity_hash
@@ -54,23 +55,27 @@ SILENT = Hooks()
 FRESH = "fresh"  # folder of the galaxies that are drawn as the training goes
 
 
-def draw_plans(config: TrainingConfig) -> dict[str, DrawPlan]:
-    """The simulated sets of a configuration by name."""
-    prior = config.space.build()
-    wide = training_space(prior)
-    n_prior = round(config.sets.n_train * config.sets.prior_fraction)
+def plans_of(space: ParameterSpace, sets: SetsConfig, seed: int) -> dict[str, DrawPlan]:
+    """The simulated sets that are asked for, by name."""
+    wide = training_space(space)
+    n_prior = round(sets.n_train * sets.prior_fraction)
     wanted = {
-        "train": (wide, config.sets.n_train - n_prior),
-        "train_prior": (prior, n_prior),
-        "validation": (prior, config.sets.n_validation),
-        "test_training": (wide, config.sets.n_test),
-        "test_prior": (prior, config.sets.n_test),
+        "train": (wide, sets.n_train - n_prior),
+        "train_prior": (space, n_prior),
+        "validation": (space, sets.n_validation),
+        "test_training": (wide, sets.n_test),
+        "test_prior": (space, sets.n_test),
     }
     return {
-        name: DrawPlan(space, n, 1000 * config.seed + number, config.sets.method, config.sets.chunk)
-        for number, (name, (space, n)) in enumerate(wanted.items())
+        name: DrawPlan(where, n, 1000 * seed + number, sets.method, sets.chunk)
+        for number, (name, (where, n)) in enumerate(wanted.items())
         if n > 0
     }
+
+
+def draw_plans(config: TrainingConfig) -> dict[str, DrawPlan]:
+    """The simulated sets of a configuration by name."""
+    return plans_of(config.space.build(), config.sets, config.seed)
 
 
 def simulate_sets(
@@ -83,8 +88,21 @@ def simulate_sets(
     hooks: Hooks = SILENT,
 ) -> dict[str, SimulatedSet]:
     """Make the sets of a configuration under ``folder``, or what is missing of them, and read them."""
+    return simulate_plans(draw_plans(config), simulator, description, folder, workers=workers, hooks=hooks)
+
+
+def simulate_plans(
+    plans: Mapping[str, DrawPlan],
+    simulator: Simulator,
+    description: Mapping[str, Any],
+    folder: Path,
+    *,
+    workers: int = 1,
+    hooks: Hooks = SILENT,
+) -> dict[str, SimulatedSet]:
+    """Make sets under ``folder``, or what is missing of them, and read them."""
     sets = {}
-    for name, plan in draw_plans(config).items():
+    for name, plan in plans.items():
         hooks.say(f"set {name}: {plan.n} draws from {plan.space.name}")
         simulate_set(
             simulator,
@@ -128,9 +146,8 @@ def train_emulator(
     else:
         core = train_stitched(config, sets, light, workdir, train_one, hooks.say)
     exact = {name: totals(space, config.softening, light, sets[name]) for name in NEEDED}
-    accuracy = {
-        name: error_statistics(_errors(core, exact[f"test_{name}"]), names) for name in ("prior", "training")
-    }
+    errors = {name: _errors(core, exact[name]) for name in NEEDED}
+    accuracy = {name: error_statistics(errors[f"test_{name}"], names) for name in ("prior", "training")}
     bands = load_bands(config.bands)
     emulator = PhotometryEmulator(
         core=core,
@@ -142,7 +159,8 @@ def train_emulator(
         observed_softening=_observed_softening(config, sets["test_prior"].theta),
     )
     trained_on = np.concatenate([s.theta for name, s in sets.items() if name.startswith("train")])
-    emulator, calibration = calibrate(emulator, exact, trained_on, seed=config.seed)
+    found = {name: Residuals(sets[name].theta, errors[name][:, :n_bands]) for name in NEEDED}
+    emulator, calibration = calibrate(emulator, found, trained_on, seed=config.seed)
     header = {
         "name": config.name,
         "properties": list(SPECTRAL_PROPERTIES),
@@ -153,7 +171,7 @@ def train_emulator(
         "surrogate": bool(description.get("surrogate", False)),
         "n_failed": {name: s.n_failed for name, s in sets.items()},
         "licence": config.licence,
-        "training_set": _training_set(config, sets, description),
+        "training_set": describe_training_set(draw_plans(config), sets, description),
         "config": config.model_dump(mode="json"),
         "config_sha256": config.sha256(),
         **provenance(),
@@ -203,14 +221,12 @@ def _train_core(
     return prepared.core(model)
 
 
-def _training_set(
-    config: TrainingConfig, sets: Mapping[str, SimulatedSet], description: Mapping[str, Any]
+def describe_training_set(
+    plans: Mapping[str, DrawPlan], sets: Mapping[str, SimulatedSet], description: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Rows of the training sets, the hash of their numbers, and that of what decides these (draws and simulator)."""
     train = {name: simulated for name, simulated in sets.items() if name.startswith("train")}
-    draws = {
-        name: plan.to_dict() | {"n": plan.n} for name, plan in draw_plans(config).items() if name in train
-    }
+    draws = {name: plan.to_dict() | {"n": plan.n} for name, plan in plans.items() if name in train}
     return {
         "rows": {name: len(simulated.theta) for name, simulated in train.items()},
         "sha256": content_hash(train),

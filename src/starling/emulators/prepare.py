@@ -81,7 +81,7 @@ def _check(config: TrainingConfig, light: LineLight, example: SimulatedSet, sobo
         )
     if isinstance(config.network, DirectConfig):
         return
-    if not has_components(example):
+    if not has_components(example.outputs):
         raise ValueError(
             "this training needs the components of fluxes (stars by bin, dust, torus), which the simulated sets do not "
             "have: use a simulator that gives them, or network.kind: direct"

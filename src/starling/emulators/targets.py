@@ -1,7 +1,7 @@
 """What the emulators are measured by: magnitudes and properties of whole galaxies, from any simulated set."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from starling.components import Components, mixture_of, spectral_properties, terms
+from starling.components import Components, components_from, mixture_of, spectral_properties, terms
 from starling.lines import REST_FRAME_BANDS, LineLight
 from starling.parameters import ParameterSpace
 from starling.photometry import arsinh_magnitude
@@ -28,19 +28,9 @@ class Totals(NamedTuple):
     softening: float
 
 
-def has_components(simulated: SimulatedSet) -> bool:
-    """Whether a set holds components, and not only fluxes of whole galaxies."""
-    return set(Components._fields) <= set(simulated.outputs)
-
-
-def components_of(simulated: SimulatedSet) -> Components:
-    """The components of a set, rows first; ValueError where it has none."""
-    if not has_components(simulated):
-        raise ValueError(
-            "this training needs the components of fluxes (stars by bin, dust, torus), which the simulated sets do not "
-            "have: use a simulator that gives them, or network.kind: direct"
-        )
-    return Components(*(jnp.asarray(simulated.outputs[name]) for name in Components._fields))
+def has_components(outputs: Mapping[str, Any]) -> bool:
+    """Whether a simulator's arrays are components, and not only fluxes of whole galaxies."""
+    return set(Components._fields) <= set(outputs)
 
 
 @jax.jit
@@ -62,7 +52,7 @@ def magnitudes_and_properties(
     outputs: Mapping[str, Float[Array, "row ..."]],
 ) -> tuple[Float[Array, "row band"], Float[Array, "row property=4"]]:
     """arsinh magnitudes and ``SPECTRAL_PROPERTIES`` of galaxies from a simulator's outputs; pure, differentiable."""
-    if not set(Components._fields) <= set(outputs):
+    if not has_components(outputs):
         return arsinh_magnitude(outputs["rest_flux"], softening), outputs["properties"]
 
     def one(parts: Components, theta: Array, line_flux: Array) -> tuple[Array, Array]:
@@ -74,7 +64,7 @@ def magnitudes_and_properties(
 
     if light is None:
         raise ValueError("a set with components needs the light of emission lines in the bands: `light`")
-    parts = Components(*(outputs[name] for name in Components._fields))
+    parts = components_from(outputs)
     line_flux = fluxes_of_lines(light, theta[:, space.index("zred")], parts.lines)
     magnitudes, properties = jax.vmap(one)(parts, theta, line_flux)
     return magnitudes, properties
@@ -87,7 +77,7 @@ def totals(
     space: ParameterSpace, softening: float, light: LineLight | None, simulated: SimulatedSet
 ) -> Totals:
     """Magnitudes and properties of the galaxies of a set; ``light`` is needed where it holds components."""
-    names = Components._fields if has_components(simulated) else ("rest_flux", "properties")
+    names = Components._fields if has_components(simulated.outputs) else ("rest_flux", "properties")
     pieces = [
         _in_magnitudes(
             space,
