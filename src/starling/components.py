@@ -10,7 +10,7 @@ redshift; so neither the masses of the bins nor ``log_fagn`` have to be learned 
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -47,7 +47,7 @@ class Components(NamedTuple):
     torus: Float[Array, "*batch channel"]
 
 
-def components_from(outputs: Mapping[str, Float[Array, "row ..."]]) -> Components:
+def components_from(outputs: Mapping[str, Any]) -> Components:
     """The components among the arrays that a simulator gave, rows first; KeyError where one is not there."""
     return Components(*(jnp.asarray(outputs[name]) for name in Components._fields))
 

@@ -130,8 +130,9 @@ def validate_spectra(
     """Print the errors of a spectrum emulator, from its header or on new draws; write its card."""
     header, quantiles = read_quantiles(path)
     emulator = load_spectrum_emulator(path)
+    wave_aa = np.asarray(emulator.wave_aa)
     surrogate = " (SURROGATE: not astrophysics)" if header["surrogate"] else ""
-    say(f"{header['name']}: {len(emulator.wave_aa)} pixels, made {header['created']} on", end=" ")
+    say(f"{header['name']}: {len(wave_aa)} pixels, made {header['created']} on", end=" ")
     say(f"{header['simulator']['tables']}{surrogate}")
     if simulate:
         config = SpectrumConfig.model_validate(header["config"])
@@ -139,14 +140,14 @@ def validate_spectra(
         simulator = make_spectral_simulator(model, slice_of(config, model.pixels), config.simulator.batch)
         plan = DrawPlan(emulator.space, simulate, seed, "uniform", 256)
         errors = spectrum_errors(emulator, simulator, plan)
-        header["accuracy"]["prior"], quantiles["prior"] = spectrum_statistics(errors, emulator.wave_aa)
+        header["accuracy"]["prior"], quantiles["prior"] = spectrum_statistics(errors, wave_aa)
     say(spectrum_table(header))
-    say(pixel_table(emulator.wave_aa, quantiles["prior"], header["accuracy"]["prior"]["levels"]))
+    say(pixel_table(wave_aa, quantiles["prior"], header["accuracy"]["prior"]["levels"]))
     say(spectrum_verdict(header), highlight=False)
     if card is not None:
         card.mkdir(parents=True, exist_ok=True)
         levels = header["accuracy"]["prior"]["levels"]
-        figure = plot_spectrum_errors(emulator.wave_aa, quantiles["prior"], levels, BAR)
+        figure = plot_spectrum_errors(wave_aa, quantiles["prior"], levels, BAR)
         figure.savefig(
             card / "errors.png", dpi=100, metadata={"Software": None}, pil_kwargs={"optimize": True}
         )

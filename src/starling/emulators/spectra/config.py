@@ -1,51 +1,26 @@
 """The configuration of a spectrum emulator: a YAML file, validated; unknown keys are errors."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from starling.configuration import check, read_plain
 from starling.emulators.config import (
-    DirectConfig,
     NetworkConfig,
     OptimizerConfig,
+    Positive,
+    Section,
+    SetsConfig,
     SimulatorConfig,
+    SpaceConfig,
     TrainingConfig,
 )
-from starling.parameters import ParameterSpace, prospector_alpha, prospector_alpha_14
+from starling.emulators.spectra.model import WHOLE
 from starling.simulation.store import identity_hash
-from starling.spaces import desi_bgs
-
-Positive = Annotated[int, Field(gt=0)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SpectralSpaceConfig(_Section):
-    """The model that is imitated; ``zred`` is the redshift range, which sets the ages of the universe."""
-
-    model: Literal["prospector_alpha", "prospector_alpha_14", "desi_bgs"]
-    agn: bool = True
-    zred: tuple[float, float]
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not 0.0 < self.zred[0] < self.zred[1]:
-            raise ValueError(f"zred must be two ascending redshifts above 0, got {list(self.zred)}")
-        return self
-
-    def build(self) -> ParameterSpace:
-        if self.model == "desi_bgs":
-            return desi_bgs(self.zred)
-        if self.model == "prospector_alpha_14":
-            return prospector_alpha_14(self.zred)
-        return prospector_alpha(agn=self.agn, zred=self.zred)
-
-
-class PixelsConfig(_Section):
+class PixelsConfig(Section):
     """Rest-frame wavelengths from ``low_aa`` to ``high_aa`` (vacuum).
 
     ``segments``: where the exact model's pixels change their step in ln(wavelength), as (first wavelength, step);
@@ -67,7 +42,7 @@ class PixelsConfig(_Section):
         return self
 
 
-class ComponentsConfig(_Section):
+class ComponentsConfig(Section):
     """Principal components of every range: as many as leave an rms error below ``rms``, ``most`` at most.
 
     From ``n_basis`` draws from the training distribution.
@@ -78,18 +53,7 @@ class ComponentsConfig(_Section):
     rms: float = Field(2e-4, gt=0)
 
 
-class SpectralSetsConfig(_Section):
-    """Numbers of draws, as in ``starling.emulators.config.SetsConfig``; spectra are kept as coefficients."""
-
-    n_train: Positive
-    n_validation: Positive = 8192
-    n_test: Positive = 10000
-    prior_fraction: float = Field(0.25, ge=0.0, lt=1.0)
-    method: Literal["sobol", "uniform"] = "sobol"
-    chunk: Positive = 1024
-
-
-class SpectralMixtureConfig(_Section):
+class SpectralMixtureConfig(Section):
     """Networks for the components of the light; ``lines``, ``dust`` and ``torus`` only where the model has them."""
 
     kind: Literal["mixture"]
@@ -103,27 +67,35 @@ class SpectralMixtureConfig(_Section):
         return {role: part for role, part in parts.items() if part is not None}
 
 
-class PcaConfig(DirectConfig):
+class PcaConfig(NetworkConfig):
     """One network from all parameters to the components of the whole spectrum (Alsing et al. 2020)."""
 
-    kind: Literal["pca"] = "pca"  # type: ignore[assignment]
+    kind: Literal["pca"] = "pca"
+
+    def networks(self) -> dict[str, NetworkConfig]:
+        return {WHOLE: self}
 
 
-class SpectrumConfig(_Section):
+class SpectrumConfig(Section):
     """All that decides a spectrum emulator."""
 
     name: str
+    licence: str = "MIT"
     seed: int = Field(0, ge=0)
-    space: SpectralSpaceConfig
+    space: SpaceConfig
     simulator: SimulatorConfig = SimulatorConfig()
     spectra: PixelsConfig
     components: ComponentsConfig = ComponentsConfig()
-    sets: SpectralSetsConfig
+    sets: SetsConfig
     network: PcaConfig | SpectralMixtureConfig = Field(discriminator="kind")
     training: OptimizerConfig
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.training.fresh is not None or self.training.sobolev_weight:
+            raise ValueError(
+                "training.fresh and training.sobolev_weight are for photometry only: leave them out"
+            )
         space = self.space.build()
         parts = self.network.networks()
         for part in parts.values():

@@ -53,7 +53,7 @@ def save_spectrum_emulator(
         for number, basis in enumerate(bases):
             arrays |= {f"{role}.{number}.mean": basis.mean, f"{role}.{number}.floor": basis.floor}
             arrays |= {f"{role}.{number}.vectors.{i}": v for i, v in enumerate(basis.vectors)}
-    write_archive(path, FORMAT, FORMAT_VERSION, content, arrays, double=(_EDGES,))
+    write_archive(path, FORMAT, FORMAT_VERSION, content, arrays)
 
 
 def load_spectrum_emulator(path: Path | str) -> SpectrumEmulator:
@@ -96,7 +96,7 @@ def _build(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SpectrumEmu
         line_wave_aa=jnp.asarray(arrays[_LINES]),
         line_pixels=jnp.asarray(arrays[_LINE_PIXELS]),
         space=space,
-        edges_aa=tuple(float(edge) for edge in arrays[_EDGES]),
+        edges_aa=jnp.asarray(arrays[_EDGES], jnp.float32),
     )
 
 

@@ -37,21 +37,20 @@ class SpectrumEmulator:
     """``theta`` -> rest-frame spectrum of one galaxy: mean L_lambda in pixels, Lsun/Angstrom per Msun formed.
 
     ``bases`` has a basis for every spectrum of a role (the stars have one per bin); ``line_pixels`` puts a line of
-    1 Lsun into pixels. ``edges_aa`` (static) are the edges of the pixels, rest-frame vacuum Angstrom.
+    1 Lsun into pixels. ``edges_aa`` are the edges of the pixels, rest-frame vacuum Angstrom.
     """
 
     branches: dict[str, Branch]
     bases: dict[str, tuple[Basis, ...]]
     line_wave_aa: Float[Array, " line"]
     line_pixels: Float[Array, "line pixel"]
+    edges_aa: Float[Array, " edge"]
     space: ParameterSpace = field(metadata={"static": True})
-    edges_aa: tuple[float, ...] = field(metadata={"static": True})
 
     @property
-    def wave_aa(self) -> np.ndarray:
+    def wave_aa(self) -> Float[Array, " pixel"]:
         """Centres of the pixels."""
-        edges = np.asarray(self.edges_aa)
-        return np.sqrt(edges[1:] * edges[:-1])
+        return jnp.sqrt(self.edges_aa[1:] * self.edges_aa[:-1])
 
     def __call__(self, theta: Float[Array, " param"]) -> Float[Array, " pixel"]:
         """The whole spectrum, lines in their pixels."""
@@ -100,13 +99,13 @@ class SpectrumEmulator:
         values = self.space.unpack(theta)
         zred = values[REDSHIFT]
         rest = wave_aa / (1.0 + zred)
-        light = jnp.interp(rest, jnp.asarray(self.wave_aa, rest.dtype), self(theta), left=0.0, right=0.0)
+        light = jnp.interp(rest, self.wave_aa, self(theta), left=0.0, right=0.0)
         passed = igm.transmission(rest, zred)
         return AT_TEN_PC * flux_scale(values[MASS], zred) * passed * light / (1.0 + zred)
 
     def cut(self, low_aa: float, high_aa: float) -> Self:
         """The emulator for the pixels between two rest-frame wavelengths: its cost is in proportion to their number."""
-        wave = self.wave_aa
+        wave = np.asarray(self.wave_aa)
         inside = np.flatnonzero((wave >= low_aa) & (wave <= high_aa))
         if not inside.size:
             raise ValueError(

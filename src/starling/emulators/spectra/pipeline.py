@@ -10,19 +10,26 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from starling.components import Components
+from starling.components import Components, components_from
 from starling.emulators.branch import Branch
 from starling.emulators.direct import DirectRows, direct_task
 from starling.emulators.features import fit_features
-from starling.emulators.pipeline import SILENT, Hooks, provenance
+from starling.emulators.pipeline import (
+    SILENT,
+    Hooks,
+    describe_training_set,
+    plans_of,
+    provenance,
+    simulate_plans,
+)
 from starling.emulators.spectra.basis import Basis, Encoder, Moments, make_ranges
 from starling.emulators.spectra.config import SpectrumConfig
 from starling.emulators.spectra.files import load_spectrum_emulator, save_spectrum_emulator
 from starling.emulators.spectra.model import FAINTEST, WHOLE, SpectrumEmulator, others, pack, whole
-from starling.emulators.spectra.statistics import spectrum_errors, spectrum_statistics
+from starling.emulators.spectra.statistics import component_batches, spectrum_errors, spectrum_statistics
 from starling.emulators.training import train_model
 from starling.parameters import training_space
-from starling.simulation import DrawPlan, SimulatedSet, Simulator, draw_chunk, read_set, simulate_set
+from starling.simulation import DrawPlan, SimulatedSet, Simulator
 from starling.simulation.store import identity_hash
 
 _MARGIN = 1e-3  # the floor under logarithms is this part of the faintest light that counts
@@ -65,7 +72,10 @@ def train_spectrum_emulator(
     for role, found in bases.bases.items():
         sizes = [[len(vectors) for vectors in basis.vectors] for basis in found]
         hooks.say(f"  {role}: {sizes} components")
-    sets = _simulate(config, simulator, grid, description, bases, workdir / "sets", workers, hooks)
+    prior = config.space.build()
+    plans = plans_of(prior, config.sets, config.seed)
+    tests = {name.removeprefix("test_"): plans.pop(name) for name in ("test_prior", "test_training")}
+    sets = _simulate(config, simulator, grid, description, bases, plans, workdir / "sets", workers, hooks)
     branches = {
         role: _train_role(config, role, sets, workdir, description, resume, hooks)
         for role in config.network.networks()
@@ -75,40 +85,27 @@ def train_spectrum_emulator(
         bases=bases.bases,
         line_wave_aa=jnp.asarray(grid.line_wave_aa, jnp.float32),
         line_pixels=jnp.asarray(grid.line_pixels, jnp.float32),
-        space=config.space.build(),
-        edges_aa=tuple(float(edge) for edge in grid.edges_aa),
+        edges_aa=jnp.asarray(grid.edges_aa, jnp.float32),
+        space=prior,
     )
     hooks.say("errors on held-out spectra")
     accuracy, quantiles = {}, {}
-    prior = config.space.build()
-    for number, (name, space) in enumerate({"prior": prior, "training": training_space(prior)}.items()):
-        plan = DrawPlan(space, config.sets.n_test, 1000 * config.seed + 20 + number, "uniform", 256)
+    for name, plan in tests.items():
         errors = spectrum_errors(emulator, simulator, plan)
-        accuracy[name], quantiles[name] = spectrum_statistics(errors, emulator.wave_aa)
+        accuracy[name], quantiles[name] = spectrum_statistics(errors, np.asarray(emulator.wave_aa))
     header = {
         "name": config.name,
         "accuracy": accuracy,
         "simulator": dict(description),
         "surrogate": bool(description.get("surrogate", False)),
-        "licence": "MIT",
+        "licence": config.licence,
+        "training_set": describe_training_set(plans, sets, description),
         "config": config.model_dump(mode="json"),
         "config_sha256": config.sha256(),
         **provenance(),
     }
     save_spectrum_emulator(out, emulator, header, quantiles)
     return load_spectrum_emulator(out)
-
-
-def _batches(simulator: Simulator, plan: DrawPlan) -> Any:
-    """Draws and components, chunk by chunk."""
-    for index in range(plan.n_chunks):
-        theta = draw_chunk(plan, index)[: plan.rows(index)]
-        yield theta, components_of(simulator(draw_chunk(plan, index)), plan.rows(index))
-
-
-def components_of(outputs: Mapping[str, np.ndarray], n_rows: int) -> Components:
-    """The components of the first rows that a simulator gave."""
-    return Components(*(jnp.asarray(outputs[name][:n_rows]) for name in Components._fields))
 
 
 def _totals(config: SpectrumConfig, grid: SpectralGrid) -> Callable[..., Array]:
@@ -125,20 +122,21 @@ def _fit_bases(config: SpectrumConfig, simulator: Simulator, grid: SpectralGrid)
     totals = _totals(config, grid)
     roles = config.network.networks()
     moments: dict[str, list[Moments]] = {}
-    for theta, parts in _batches(simulator, plan):
-        total = np.asarray(totals(jnp.asarray(theta), parts))
+    for theta, parts in component_batches(simulator, plan):
+        total = np.asarray(totals(theta, parts))
         spectra = {WHOLE: total[:, None]} if WHOLE in roles else jax.vmap(pack)(parts)
+        finite = np.isfinite(total).all(axis=1)
         if not moments:
-            floor = _MARGIN * FAINTEST * np.quantile(np.max(total * wave, axis=1), 1e-2) / wave
+            floor = _MARGIN * FAINTEST * np.quantile(np.max(total[finite] * wave, axis=1), 1e-2) / wave
             for role in roles.keys() & spectra.keys():
                 lower = floor if role in (WHOLE, "stars") else floor / _BRIGHTEST
                 moments[role] = [Moments(ranges, lower) for _ in range(spectra[role].shape[1])]
         for role, sums in moments.items():
             for number, one in enumerate(sums):
-                one.add(np.asarray(spectra[role][:, number]))
-    most = [config.components.most] * len(ranges)
+                one.add(np.asarray(spectra[role][:, number])[finite])
+    wanted = config.components
     found = {
-        role: [one.components(most, config.components.rms) for one in sums] for role, sums in moments.items()
+        role: [one.components(wanted.most, wanted.rms) for one in sums] for role, sums in moments.items()
     }
     return _Bases(
         {role: tuple(basis for basis, _ in pairs) for role, pairs in found.items()},
@@ -152,11 +150,12 @@ def _simulate(
     grid: SpectralGrid,
     description: Mapping[str, Any],
     bases: _Bases,
+    plans: Mapping[str, DrawPlan],
     folder: Path,
     workers: int,
     hooks: Hooks,
 ) -> dict[str, SimulatedSet]:
-    """Training and validation sets, as the targets of the networks by role."""
+    """The sets of plans, as the targets of the networks by role."""
     roles = tuple(config.network.networks())
     space = config.space.build()
     lines = jnp.asarray(grid.line_pixels, jnp.float32)
@@ -179,39 +178,15 @@ def _simulate(
         return jax.vmap(one)(theta, parts)
 
     def targets(theta: Float[np.ndarray, "row param"]) -> dict[str, np.ndarray]:
-        parts = components_of(simulator(theta), len(theta))
+        parts = components_from(simulator(theta))
         return {
             role: np.asarray(array)
             for role, array in encode(bases.encoders, jnp.asarray(theta), parts).items()
         }
 
-    wide = training_space(space)
-    n_prior = round(config.sets.n_train * config.sets.prior_fraction)
-    wanted = {
-        "train": (wide, config.sets.n_train - n_prior),
-        "train_prior": (space, n_prior),
-        "validation": (space, config.sets.n_validation),
-    }
-    identity = dict(description) | {
-        "encoding": config.model_dump(mode="json", include={"seed", "spectra", "components"})
-    }
-    sets = {}
-    for number, (name, (where, n)) in enumerate(wanted.items()):
-        if not n:
-            continue
-        plan = DrawPlan(where, n, 1000 * config.seed + number, config.sets.method, config.sets.chunk)
-        hooks.say(f"set {name}: {n} draws from {where.name}")
-        simulate_set(
-            targets,
-            plan,
-            folder / name,
-            description=identity,
-            workers=workers,
-            progress=hooks.simulated,
-            should_stop=hooks.should_stop,
-        )
-        sets[name] = read_set(folder / name, plan.n_chunks)
-    return sets
+    encoding = config.model_dump(mode="json", include={"seed", "spectra", "components"})
+    identity = dict(description) | {"encoding": encoding, "roles": roles}
+    return simulate_plans(plans, targets, identity, folder, workers=workers, hooks=hooks)
 
 
 def _train_role(

@@ -1,5 +1,6 @@
 """Errors of emulated spectra against exact ones, as fractions of the exact spectrum."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -7,12 +8,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from starling.components import Components
+from starling.components import Components, components_from
 from starling.emulators.spectra.model import FAINTEST, SpectrumEmulator, whole
 from starling.simulation import DrawPlan, Simulator, draw_chunk
 
 LEVELS = (0.68, 0.95, 0.99, 0.999)
 BAR = 0.01
+_BATCH = 256  # spectra compared at a time
+
+
+def component_batches(
+    simulator: Simulator, plan: DrawPlan, rows: int | None = None
+) -> Iterator[tuple[Float[Array, "row param"], Components]]:
+    """The galaxies of a plan chunk by chunk, or ``rows`` at a time: parameters and components."""
+    for index in range(plan.n_chunks):
+        theta = draw_chunk(plan, index)
+        outputs = simulator(theta)
+        step = rows or plan.chunk
+        for start in range(0, plan.rows(index), step):
+            part = slice(start, min(start + step, plan.rows(index)))
+            yield jnp.asarray(theta[part]), components_from({n: a[part] for n, a in outputs.items()})
 
 
 def spectrum_errors(
@@ -22,7 +37,7 @@ def spectrum_errors(
 
     What it is a fraction of is at least ``FAINTEST`` of the peak of the spectrum (of lambda L_lambda).
     """
-    wave = jnp.asarray(emulator.wave_aa, jnp.float32)
+    wave = emulator.wave_aa
 
     @jax.jit
     def compare(emulator: SpectrumEmulator, theta: Array, parts: Components) -> Array:
@@ -33,13 +48,7 @@ def spectrum_errors(
 
         return jax.vmap(one)(theta, parts)
 
-    errors = []
-    for index in range(plan.n_chunks):
-        theta = draw_chunk(plan, index)
-        outputs = simulator(theta)
-        parts = Components(*(jnp.asarray(outputs[name]) for name in Components._fields))
-        errors.append(np.asarray(compare(emulator, jnp.asarray(theta), parts))[: plan.rows(index)])
-    return np.concatenate(errors)
+    return np.concatenate([compare(emulator, *batch) for batch in component_batches(simulator, plan, _BATCH)])
 
 
 def spectrum_statistics(
