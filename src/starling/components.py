@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from starling.parameters import ParameterSpace
 from starling.photometry import POGSON
-from starling.sfh import N_BINS, bin_edges_gyr, mass_fractions
+from starling.sfh import N_BINS, bin_edges_gyr, history_properties, mass_fractions
 from starling.spaces import STICKS, stick_fractions
 
 RATIOS = tuple(f"logsfr_ratios_{i}" for i in range(1, N_BINS))
@@ -89,3 +89,17 @@ def spectral_properties(
     u, v, j = -POGSON * jnp.log(rest_flux)
     infrared = mixture.fractions @ parts.absorbed * parts.infrared_share
     return jnp.stack([jnp.log10(mixture.fractions @ parts.mass_fraction), u - v, v - j, jnp.log10(infrared)])
+
+
+def derived_properties(
+    values: Mapping[str, Array], spectral: Mapping[str, Float[Array, ""]]
+) -> dict[str, Array]:
+    """``starling.forward.PROPERTIES`` of one galaxy from its named parameters and ``SPECTRAL_PROPERTIES``."""
+    ratios = jnp.stack([values[name] for name in RATIOS])
+    history = history_properties(values["logmass"], ratios, values["zred"], spectral["log_mass_fraction"])
+    return history | {
+        "a_v": POGSON * values["dust2"],
+        "u_minus_v": spectral["u_minus_v"],
+        "v_minus_j": spectral["v_minus_j"],
+        "log_lir": values["logmass"] + spectral["log_lir_per_msun"],
+    }

@@ -95,6 +95,16 @@ def load_bands(names: Sequence[str]) -> tuple[Band, ...]:
     return tuple(bands)
 
 
+def band_columns(known: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """The numbers of bands among those that a model has; ValueError names the unknown ones and the nearest known."""
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, n=3)
+        hint = f"; did you mean {', '.join(near)}?" if near else f"; it has {', '.join(known)}"
+        raise ValueError(f"the model has no band {', '.join(map(repr, unknown))}{hint}")
+    return [known.index(name) for name in wanted]
+
+
 def projection_matrix(bands: Sequence[Band], edges_aa: np.ndarray) -> np.ndarray:
     """Weights [band, pixel] that turn mean f_lambda in pixels (erg/s/cm2/A, observed frame) into maggies.
 

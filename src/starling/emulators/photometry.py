@@ -5,7 +5,6 @@ observed frame, and to the quantities that need a spectrum. Mass and distance ar
 ``maggies = 10**logmass / (d_L / 10 pc)**2 * flux``; the rest of the properties follow from the star-formation history.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -16,7 +15,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from starling.components import RATIOS, SPECTRAL_PROPERTIES
+from starling.components import SPECTRAL_PROPERTIES, derived_properties
 from starling.cosmology import flux_scale
 from starling.emulators.direct import DirectCore
 from starling.emulators.domain import Domain
@@ -26,8 +25,7 @@ from starling.emulators.mixture import MixtureCore
 from starling.emulators.stitched import StitchedCore
 from starling.forward import Part
 from starling.parameters import ParameterSpace
-from starling.photometry import POGSON, emulator_flux_error
-from starling.sfh import history_properties
+from starling.photometry import band_columns, emulator_flux_error
 
 
 @jax.tree_util.register_dataclass
@@ -93,29 +91,11 @@ class PhotometryEmulator:
 
     def properties(self, theta: Float[Array, " param"]) -> dict[str, Array]:
         """Derived quantities: the keys of ``starling.forward.PROPERTIES``."""
-        values = self.space.unpack(theta)
-        spectral = self.spectral_properties(theta)
-        history = history_properties(
-            values[MASS],
-            jnp.stack([values[name] for name in RATIOS]),
-            values[REDSHIFT],
-            spectral["log_mass_fraction"],
-        )
-        return history | {
-            "a_v": POGSON * values["dust2"],
-            "u_minus_v": spectral["u_minus_v"],
-            "v_minus_j": spectral["v_minus_j"],
-            "log_lir": spectral["log_lir_per_msun"] + values[MASS],
-        }
+        return derived_properties(self.space.unpack(theta), self.spectral_properties(theta))
 
     def select(self, bands: Sequence[str]) -> Self:
         """The same emulator for these bands, in this order, with no more outputs than that to compute."""
-        unknown = [name for name in bands if name not in self.bands]
-        if unknown:
-            near = difflib.get_close_matches(unknown[0], self.bands, n=3)
-            hint = f"; did you mean {', '.join(near)}?" if near else f"; it has {', '.join(self.bands)}"
-            raise ValueError(f"the emulator has no band {', '.join(map(repr, unknown))}{hint}")
-        columns = [self.bands.index(name) for name in bands]
+        columns = band_columns(self.bands, bands)
         index = jnp.asarray(columns, dtype=int)
         return replace(
             self,

@@ -18,15 +18,15 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from starling.components import LOG_FAGN, RATIOS
+from starling.components import LOG_FAGN, derived_properties, mixture_of
 from starling.cosmology import flux_scale
 from starling.emulators.networks import Architecture, Network, network_from_weights, with_outputs
 from starling.lines import REST_FRAME_BANDS
 from starling.parameters import ParameterSpace, prospector_alpha
 from starling.photometry import (
-    POGSON,
     Band,
     available_bands,
+    band_columns,
     emulator_flux_error,
     load_band,
     load_bands,
@@ -36,7 +36,7 @@ from starling.photometry import (
 from starling.published.from_bands import log_infrared_luminosity, quantile_wavelengths, rest_frame_colours
 from starling.published.mass_loss import log_surviving_fraction
 from starling.published.parrot import PARAMETERS, Parrot, ParrotNet, read_parrot
-from starling.sfh import bin_edges_gyr, history_properties, mass_fractions
+from starling.sfh import bin_edges_gyr
 
 # The one filter of the paper that sedpy lacks and whose curve is known: a box around 1.3 mm.
 _BOXES_AA = {"1d3mm": (1.1e7, 1.4e7)}
@@ -108,28 +108,22 @@ class ParrotModel:
     def properties(self, theta: Float[Array, " param"]) -> dict[str, Array]:
         """Derived quantities, ``starling.forward.PROPERTIES``; colours and log_lir as the module's description says."""
         values = self.space.unpack(theta)
-        zred, edges = values["zred"], bin_edges_gyr(values["zred"])
-        ratios = jnp.stack([values[name] for name in RATIOS])
-        surviving = log_surviving_fraction(mass_fractions(ratios, edges), edges)
-        history = history_properties(values["logmass"], ratios, zred, surviving)
+        zred, fractions = values["zred"], mixture_of(self.space, theta).fractions
         colours = rest_frame_colours(self.whole(theta), self.whole_wave_aa, zred, self.rest_wave_aa)
         no_torus = self.whole(theta.at[self.space.index(LOG_FAGN)].set(_NO_AGN))
         at_ten_pc = no_torus / flux_scale(0.0, zred)
-        return history | {
-            "a_v": POGSON * values["dust2"],
+        luminosity = log_infrared_luminosity(at_ten_pc, self.whole_wave_aa, zred)
+        spectral = {
+            "log_mass_fraction": log_surviving_fraction(fractions, bin_edges_gyr(zred)),
             "u_minus_v": colours[0],
             "v_minus_j": colours[1],
-            "log_lir": log_infrared_luminosity(at_ten_pc, self.whole_wave_aa, zred),
+            "log_lir_per_msun": luminosity - values["logmass"],
         }
+        return derived_properties(values, spectral)
 
     def select(self, bands: Sequence[str]) -> Self:
         """The same model for these of its bands, in this order, with no more outputs than that to compute."""
-        unknown = [band for band in bands if band not in self.bands]
-        if unknown:
-            raise ValueError(
-                f"this emulator has no band {', '.join(unknown)}; it has {', '.join(self.bands)}"
-            )
-        rows = np.array([self.bands.index(band) for band in bands], int)
+        rows = np.array(band_columns(self.bands, bands), int)
         return replace(
             self,
             core=self.core.select(rows),

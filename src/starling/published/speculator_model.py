@@ -23,14 +23,22 @@ from jax import Array
 from jaxtyping import Float
 
 from starling import igm
-from starling.components import LOG_FAGN, RATIOS
+from starling.components import LOG_FAGN, RATIOS, derived_properties, mixture_of
 from starling.cosmology import flux_scale
 from starling.lines import AT_TEN_PC, REST_FRAME_BANDS
 from starling.parameters import ParameterSpace, prospector_alpha_14
-from starling.photometry import AB_ZERO_POINT_CGS, LIGHT_AA_S, POGSON, Band, load_bands, projection_matrix
+from starling.photometry import (
+    AB_ZERO_POINT_CGS,
+    LIGHT_AA_S,
+    POGSON,
+    Band,
+    band_columns,
+    load_bands,
+    projection_matrix,
+)
 from starling.published.mass_loss import log_surviving_fraction
 from starling.published.speculator import SpeculatorSpectrum, read_speculator
-from starling.sfh import bin_edges_gyr, history_properties, mass_fractions
+from starling.sfh import bin_edges_gyr
 from starling.sps.pixels import PixelGrid, Projection, make_pixels, make_projection, project, rebin
 
 RANGES = ("100_400", "400_1100", "1100_30000")  # folders of the published files, nm
@@ -122,17 +130,15 @@ class SpeculatorModel:
         between 912 Angstrom and 2.5 um: what it takes out of emission lines and of longer waves is not counted.
         """
         values = self.space.unpack(theta)
-        edges = bin_edges_gyr(values["zred"])
-        ratios = jnp.stack([values[name] for name in RATIOS])
-        surviving = log_surviving_fraction(mass_fractions(ratios, edges), edges)
-        history = history_properties(values["logmass"], ratios, values["zred"], surviving)
+        fractions, edges = mixture_of(self.space, theta).fractions, bin_edges_gyr(values["zred"])
         u, v, j = -POGSON * jnp.log(self.uvj @ self.spectrum(theta))
-        return history | {
-            "a_v": POGSON * values["dust2"],
+        spectral = {
+            "log_mass_fraction": log_surviving_fraction(fractions, edges),
             "u_minus_v": u - v,
             "v_minus_j": v - j,
-            "log_lir": values["logmass"] + jnp.log10(_INFRARED_SHARE * self._absorbed(theta)),
+            "log_lir_per_msun": jnp.log10(_INFRARED_SHARE * self._absorbed(theta)),
         }
+        return derived_properties(values, spectral)
 
     def _absorbed(self, theta: Float[Array, " param"]) -> Float[Array, ""]:
         """What dust takes of the light of stars and nebulae, Lsun per Msun formed."""
@@ -145,10 +151,7 @@ class SpeculatorModel:
 
     def select(self, bands: Sequence[str]) -> Self:
         """The same model for these of its bands, in this order."""
-        unknown = [band for band in bands if band not in self.bands]
-        if unknown:
-            raise ValueError(f"this model has no band {', '.join(unknown)}; it has {', '.join(self.bands)}")
-        rows = np.array([self.bands.index(band) for band in bands], int)
+        rows = np.array(band_columns(self.bands, bands), int)
         return replace(
             self,
             projection_weights=tuple(weights[rows] for weights in self.projection_weights),

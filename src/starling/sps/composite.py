@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from starling import igm
-from starling.components import LOG_FAGN, RATIOS, TORUS_PARAMETERS, Components
+from starling.components import LOG_FAGN, RATIOS, TORUS_PARAMETERS, Components, derived_properties
 from starling.cosmology import flux_scale
 from starling.lines import AT_TEN_PC, REST_FRAME_BANDS, LineLight, line_light
 from starling.parameters import ParameterSpace, prospector_alpha
-from starling.photometry import POGSON, load_bands, projection_matrix
-from starling.sfh import N_BINS, bin_edges_gyr, history_properties, mass_fractions
+from starling.photometry import POGSON, band_columns, load_bands, projection_matrix
+from starling.sfh import N_BINS, bin_edges_gyr, mass_fractions
 from starling.sps import dust
 from starling.sps.grids import Tables
 from starling.sps.pixels import PixelGrid, Projection, make_pixels, make_projection, project
@@ -187,17 +187,7 @@ class ExactModel:
 
     def properties(self, theta: Float[Array, " param"]) -> dict[str, Array]:
         """Derived quantities, ``starling.forward.PROPERTIES``."""
-        values = self.space.unpack(theta)
-        spectral = self.spectral_properties(theta)
-        history = history_properties(
-            values["logmass"], _ratios(values), values["zred"], spectral["log_mass_fraction"]
-        )
-        return history | {
-            "a_v": POGSON * values["dust2"],
-            "u_minus_v": spectral["u_minus_v"],
-            "v_minus_j": spectral["v_minus_j"],
-            "log_lir": values["logmass"] + spectral["log_lir_per_msun"],
-        }
+        return derived_properties(self.space.unpack(theta), self.spectral_properties(theta))
 
     def flux_error(self, flux: Float[Array, " band"]) -> Float[Array, " band"]:
         """Zeros: the model is exact."""
@@ -205,10 +195,7 @@ class ExactModel:
 
     def select(self, bands: Sequence[str]) -> "ExactModel":
         """The same model for these of its bands, in this order."""
-        unknown = [band for band in bands if band not in self.bands]
-        if unknown:
-            raise ValueError(f"this model has no band {', '.join(unknown)}; it has {', '.join(self.bands)}")
-        rows = np.array([self.bands.index(band) for band in bands], int)
+        rows = np.array(band_columns(self.bands, bands), int)
         return replace(
             self,
             projection_weights=tuple(weights[rows] for weights in self.projection_weights),
