@@ -16,7 +16,7 @@ from starling.inference.chains import Chains, Kernel, Transition
 from starling.inference.density import Model
 from starling.inference.initialise import starts
 from starling.inference.likelihood import galaxy_model
-from starling.inference.noise import ModelError, Noise, prepare_all
+from starling.inference.noise import Noise, prepare_all
 from starling.inference.observation import Observation, check, take
 from starling.inference.settings import SamplerSettings
 from starling.inference.target import check_model, galaxy_density, remoteness
@@ -32,7 +32,7 @@ class _Static(NamedTuple):
     max_doublings: int
     n_descents: int
     descent_steps: int
-    errors: tuple[float, ModelError]  # floor, and what the forward model's own count as
+    error_floor: float
     devices: int
 
 
@@ -87,7 +87,7 @@ def _begin(
     static: _Static,
 ) -> tuple[Chains, Array]:
     def one(index: Array, observation: Observation, noise: Noise) -> tuple[Chains, Array]:
-        density = galaxy_density(model, observation, forward_model, noise, *static.errors)
+        density = galaxy_density(model, observation, forward_model, noise, static.error_floor)
         start = starts(
             jax.random.fold_in(key, index),
             density,
@@ -126,7 +126,7 @@ def _advance(
     ) -> tuple[Chains, Transition]:
         return chain_kernels.advance(
             jax.random.fold_in(key, index),
-            galaxy_density(model, observation, forward_model, noise, *static.errors),
+            galaxy_density(model, observation, forward_model, noise, static.error_floor),
             chains,
             iterations,
             mean_steps,
@@ -161,7 +161,7 @@ def _sites(
     def one(
         observation: Observation, noise: Noise, positions: Array
     ) -> tuple[Array, Array, dict[str, Array]]:
-        density = galaxy_density(model, observation, forward_model, noise, *static.errors)
+        density = galaxy_density(model, observation, forward_model, noise, static.error_floor)
 
         def at(position: Array) -> tuple[Array, Array, dict[str, Array]]:
             sites = density.sites(position)
@@ -191,7 +191,7 @@ def fit(
     """Posterior draws for a batch of galaxies, maggies in, one leading galaxy axis.
 
     ``model`` is any NumPyro model of one galaxy with the signature of ``galaxy_model`` and its sites (call it inside
-    yours); it gets ``noise`` too where ``settings.model_error`` is not "band". Galaxies run in batches of
+    yours); it gets ``noise``, the errors prepared once, if it takes that. Galaxies run in batches of
     ``settings.batch_size``, shared out over all JAX devices; the last one is padded, so that nothing compiles twice.
     Where the forward model is cheaper for some galaxies apart (``parts_of``), a batch holds such as go together. The
     draws of a galaxy depend on ``key`` and its position in the input, not on its neighbours. A galaxy that cannot be
@@ -286,7 +286,7 @@ def _run(
             settings.max_doublings,
             settings.n_descents,
             settings.descent_steps,
-            (settings.error_floor, settings.model_error),
+            settings.error_floor,
             devices,
         ),
     }

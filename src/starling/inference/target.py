@@ -12,11 +12,15 @@ from starling.inference.noise import ModelError, Noise
 from starling.inference.observation import Observation
 
 
+def takes_noise(model: Model) -> bool:
+    """Whether a model can be handed the errors that were prepared."""
+    known = inspect.signature(model).parameters
+    return "noise" in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
+
+
 def check_model(model: Model, model_error: ModelError) -> None:
     """ValueError where a model cannot be told of the errors that the settings ask for."""
-    known = inspect.signature(model).parameters
-    takes_noise = "noise" in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
-    if model_error != "band" and not takes_noise:
+    if model_error != "band" and not takes_noise(model):
         raise ValueError(
             f"the model takes no `noise`, which model_error: {model_error} needs: "
             "take it and hand it on to galaxy_model"
@@ -29,12 +33,10 @@ def galaxy_density(
     forward_model: ForwardModel,
     noise: Noise,
     error_floor: float,
-    model_error: ModelError,
 ) -> FlatDensity:
-    """The log density of one galaxy; a model need not know of ``noise`` unless it is more than one error per band."""
-    if model_error == "band":
-        return flat_density(model, observation, forward_model, error_floor=error_floor)
-    return flat_density(model, observation, forward_model, error_floor=error_floor, noise=noise)
+    """The log density of one galaxy; a model that takes no ``noise`` makes its own from ``error_floor``."""
+    prepared = {"noise": noise} if takes_noise(model) else {}
+    return flat_density(model, observation, forward_model, error_floor=error_floor, **prepared)
 
 
 def remoteness(forward_model: ForwardModel, theta: Float[Array, " param"]) -> Float[Array, ""]:
