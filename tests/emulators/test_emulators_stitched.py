@@ -13,10 +13,10 @@ from toy_emulators import SIX_DOMAINS, toy_emulator, toy_stitched
 
 from starling.emulators import PhotometryEmulator, load_emulator, read_header, save_emulator
 from starling.emulators.direct import DirectCore
-from starling.emulators.domains import within
 from starling.emulators.mixture import MixtureCore
 from starling.emulators.pipeline import Hooks, train_emulator
 from starling.emulators.stitched import StitchedCore, blend_weights, check_domains
+from starling.emulators.stitching import within
 from starling.emulators.training import EpochReport
 from starling.forward import parts_of
 from starling.inference import Observation, SamplerSettings, fit, galaxy_model, observe, take

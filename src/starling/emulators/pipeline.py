@@ -20,7 +20,6 @@ from starling.cosmology import flux_scale
 from starling.emulators.calibrate import NEEDED, calibrate
 from starling.emulators.config import SetsConfig, TrainingConfig
 from starling.emulators.direct import DirectCore
-from starling.emulators.domains import train_stitched
 from starling.emulators.errors import Residuals
 from starling.emulators.features import MASS, REDSHIFT
 from starling.emulators.files import load_emulator, save_emulator
@@ -33,6 +32,7 @@ from starling.emulators.rows import FixedRows, RowSource
 from starling.emulators.schedule import n_epochs
 from starling.emulators.statistics import error_statistics
 from starling.emulators.stitched import StitchedCore
+from starling.emulators.stitching import train_stitched
 from starling.emulators.targets import Totals, totals
 from starling.emulators.training import EpochReport, predict_errors, train_model
 from starling.lines import LineLight, line_light
