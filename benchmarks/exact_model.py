@@ -23,9 +23,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from starling.parameters import prospector_alpha
 from starling.photometry import load_bands
 from starling.sfh import bin_edges_gyr
+from starling.spaces import prospector_alpha
 from starling.sps import exact_model, load_tables
 
 BANDS = (

@@ -23,7 +23,7 @@ import numpy as np
 
 from starling.components import mixture_of, terms
 from starling.emulators.spectra import SpectrumEmulator, load_spectrum_emulator, shipped
-from starling.parameters import prospector_alpha
+from starling.spaces import prospector_alpha
 from starling.sps import ExactModel, exact_model, load_tables, make_pixels
 from starling.sps.histories import HistoryModel, history_model
 

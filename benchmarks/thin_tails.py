@@ -3,7 +3,7 @@
     uv run python benchmarks/thin_tails.py [--rows 32768] [--epochs 200] [--sps-home DIR]
 
 Two networks of the papers' kind, alike in all but their training sets: one drawn from the prior ("thin tails"), one
-from ``starling.parameters.training_space`` ("thick tails"). They are evaluated along a line in the star-formation
+from ``starling.spaces.training_space`` ("thick tails"). They are evaluated along a line in the star-formation
 history: all six log SFR ratios are t, everything else is at the median of the prior, at redshift 1. At t = 0 there is
 the paper's galaxy A, with a constant history; far along the line is its galaxy B, whose history declines fast and has
 hardly any draw of the prior near it (t < 0: each bin forms less than the older one before it). The figure that counts
@@ -30,9 +30,10 @@ from starling.emulators.networks import Architecture
 from starling.emulators.training import train_model
 from starling.forward import ForwardModel
 from starling.lines import line_light
-from starling.parameters import ParameterSpace, prospector_alpha, training_space
+from starling.parameters import ParameterSpace
 from starling.photometry import POGSON, load_bands
 from starling.simulation import DrawPlan, SimulatedSet, Simulator, draw_chunk
+from starling.spaces import prospector_alpha, training_space
 
 BANDS = (
     *("cfht_megacam_us_9301", "cfht_megacam_gs_9401", "acs_wfc_f606w", "acs_wfc_f814w", "wfc3_ir_f125w"),

@@ -1,5 +1,6 @@
 """What all tests share: shapes are checked as they run, and the data that are too large for the repository."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import beartype.typing  # noqa: F401  TYPE_CHECKER names it
@@ -20,6 +21,13 @@ install_import_hook("starling", TYPE_CHECKER)
 mpl.use("Agg")
 # Fits are shared out over devices, as they are on a machine with several.
 jax.config.update("jax_num_cpu_devices", 2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_compiled() -> Iterator[None]:
+    """Drop what a module compiled: every program maps memory, and Linux ends a process with 65,530 maps."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

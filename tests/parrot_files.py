@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from starling.parameters import prospector_alpha
+from starling.spaces import prospector_alpha
 
 FILTERS = ("spitzer_irac_ch2", "acs_wfc_f606w", "hsc_zpp", "wfc3_ir_f160w", "1d3mm", "herschel_pacs_100")
 LIMITS = [(float(low), float(high)) for low, high in zip(*prospector_alpha().bounds, strict=True)]

@@ -6,14 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from starling.parameters import (
-    Parameter,
-    ParameterSpace,
-    prospector_alpha,
-    prospector_alpha_14,
-    training_space,
-)
+from starling.parameters import Parameter, ParameterSpace
 from starling.priors import MassMetallicity, Uniform
+from starling.spaces import prospector_alpha, prospector_alpha_14, training_space
 
 SPACE = prospector_alpha()
 

@@ -17,9 +17,10 @@ from starling.emulators.networks import Architecture, Network, with_affine_outpu
 from starling.emulators.photometry import PhotometryEmulator
 from starling.emulators.stitched import Domain, stitched_core
 from starling.lines import LineLight, line_light
-from starling.parameters import ParameterSpace, prospector_alpha
+from starling.parameters import ParameterSpace
 from starling.photometry import load_bands
 from starling.sfh import N_BINS
+from starling.spaces import prospector_alpha
 
 Kind = Literal["direct", "mixture"]
 LINES_AA = np.array([1215.67, 5006.84, 6562.8], np.float32).astype(float)  # as files keep them

@@ -17,8 +17,8 @@ from jaxtyping import Array, Float
 
 from starling.parameters import ParameterSpace
 from starling.photometry import POGSON
-from starling.sfh import N_BINS, bin_edges_gyr, history_properties, mass_fractions
-from starling.spaces import STICKS, stick_fractions
+from starling.sfh import N_BINS, bin_edges_gyr, history_properties, mass_fractions, stick_fractions
+from starling.spaces import STICKS
 
 RATIOS = tuple(f"logsfr_ratios_{i}" for i in range(1, N_BINS))
 LOG_FAGN = "log_fagn"

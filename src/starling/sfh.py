@@ -1,8 +1,15 @@
-"""Piecewise-constant star-formation histories in lookback time, and what follows from them without a spectrum.
+"""Star-formation histories: in seven bins, with what follows from them without a spectrum, and of basis functions.
 
-Seven bins (Leja et al. 2019): 0-30 Myr, 30-100 Myr, four bins equal in log time up to 0.85 of the age of the universe,
-and the oldest 15%. Bin 1 is the youngest. ``logsfr_ratios[i]`` is log10 of the star-formation rate in bin i over that
-in bin i + 1 (the next older one). Times are lookback times from the galaxy's redshift, in Gyr.
+Seven bins of lookback time (Leja et al. 2019): 0-30 Myr, 30-100 Myr, four bins equal in log time up to 0.85 of the age
+of the universe, and the oldest 15%. Bin 1 is the youngest. ``logsfr_ratios[i]`` is log10 of the
+star-formation rate in bin i over that in bin i + 1 (the next older one). Times are lookback times from the galaxy's
+redshift, in Gyr.
+
+The histories of the model of DESI spectra (Alsing et al. 2020, section 3) are a mixture of four of fixed shape, their
+metallicities a sum of two, all functions of cosmic time x = t / t_univ(z). The bases of the paper come from a
+factorisation of the Illustris simulation and are not public; here they are closed forms of the same kind: histories
+that peak early, in the middle and late, and one that rises to the present (``sfh_basis``), and a metallicity that grows
+with time and one that declines (``metallicity_basis``).
 """
 
 import jax.numpy as jnp
@@ -13,6 +20,10 @@ from starling.cosmology import age_gyr
 N_BINS = 7
 _YOUNG_EDGES_GYR = (0.0, 0.03, 0.1)
 _OLDEST_BIN_START = 0.85
+N_HISTORIES = 4
+# Gamma distributions in x: (shape, scale), the three that peak; x**6 is the fourth.
+_PEAKED = ((2.0, 0.06), (3.0, 0.12), (5.0, 0.14))
+_RISING = 6.0
 
 
 def bin_edges_gyr(zred: Float[Array, ""]) -> Float[Array, " edge=8"]:
@@ -73,3 +84,30 @@ def history_properties(
         "sfh": sfh,
         "sfh_edges_gyr": edges,
     }
+
+
+def sfh_basis(x: Float[Array, "*time"]) -> Float[Array, "*time history=4"]:
+    """Star-formation rate, not normalised, of each basis history at cosmic time ``x`` (0 to 1); zero at x = 0.
+
+    Three Gamma profiles, ``x**(k - 1) exp(-x / s)``, that peak at 0.06, 0.24 and 0.56 of the age of the universe, and
+    ``x**6``.
+    """
+    x = jnp.clip(x, 0.0, 1.0)[..., None]
+    shape, scale = (jnp.asarray(column, x.dtype) for column in zip(*_PEAKED, strict=True))
+    peaked = x ** (shape - 1.0) * jnp.exp(-x / scale)
+    return jnp.concatenate([peaked, x**_RISING], axis=-1)
+
+
+def metallicity_basis(x: Float[Array, "*time"]) -> Float[Array, "*time component=2"]:
+    """Metallicity components at cosmic time ``x``: one that grows, ``2 x``, and one that declines, ``2 (1 - x)``.
+
+    Metal mass fractions are their sum weighed by ``zh_1`` and ``zh_2``.
+    """
+    x = jnp.clip(x, 0.0, 1.0)
+    return jnp.stack([2.0 * x, 2.0 * (1.0 - x)], axis=-1)
+
+
+def stick_fractions(sticks: Float[Array, " stick"]) -> Float[Array, " piece"]:
+    """Shares of a stick broken as in Prospector's Dirichlet prior: 1 - z1, z1 (1 - z2), ..., z1 z2 ... ; sum 1."""
+    kept = jnp.concatenate([jnp.ones(1, sticks.dtype), jnp.cumprod(sticks)])
+    return kept * jnp.concatenate([1.0 - sticks, jnp.ones(1, sticks.dtype)])

@@ -19,10 +19,10 @@ from starling.components import (
 from starling.emulators.config import TrainingConfig
 from starling.emulators.pipeline import simulate_sets, train_emulator
 from starling.lines import REST_FRAME_BANDS, line_light
-from starling.parameters import prospector_alpha
 from starling.photometry import load_bands
 from starling.sfh import bin_edges_gyr
 from starling.simulation import Simulator
+from starling.spaces import prospector_alpha
 
 BANDS = ("sdss_g0", "sdss_i0", "twomass_J", "twomass_Ks", "spitzer_irac_ch1")
 LINES_AA = np.array([1215.67, 5006.84, 6562.8])

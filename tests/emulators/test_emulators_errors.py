@@ -18,7 +18,7 @@ from starling.emulators.domain import Domain, fit_domain
 from starling.emulators.errors import Residuals, fit_error_model
 from starling.emulators.pipeline import simulate_sets, train_emulator
 from starling.forward import KnowsDomain, KnowsErrors
-from starling.parameters import training_space
+from starling.spaces import training_space
 from tests.emulators.conftest import (
     BANDS,
     DESCRIPTION,

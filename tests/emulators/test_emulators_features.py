@@ -7,7 +7,7 @@ import pytest
 
 from starling.cosmology import age_gyr
 from starling.emulators.features import FeatureRecipe, fit_features, raw_features
-from starling.parameters import prospector_alpha
+from starling.spaces import prospector_alpha
 
 SPACE = prospector_alpha()
 RECIPE = FeatureRecipe(

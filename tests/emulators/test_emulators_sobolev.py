@@ -15,10 +15,11 @@ from starling.emulators.pipeline import train_emulator
 from starling.emulators.prepare import Prepared, prepare
 from starling.emulators.sobolev import SobolevTask, rows_with_tangents, tangent_error
 from starling.emulators.training import train_model
-from starling.parameters import Parameter, ParameterSpace, training_space
+from starling.parameters import Parameter, ParameterSpace
 from starling.priors import Uniform
 from starling.simulation import SimulatedSet
 from starling.simulation.directions import DIRECTION, direction_of, with_tangents, without_tangents
+from starling.spaces import training_space
 from tests.emulators.conftest import BANDS, DESCRIPTION, LIGHT, NETWORKS, SPACE, make_config, toy_components
 
 STAGES = [{"epochs": 10, "batch_size": 64}]

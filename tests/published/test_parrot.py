@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from parrot_files import FILTERS, LIMITS, parrot_net, reference, residuals, save_object, stitched
 
-from starling.parameters import prospector_alpha
 from starling.photometry import arsinh_magnitude
 from starling.priors import Uniform
 from starling.published import parrot_model
 from starling.published.parrot_model import stitching
+from starling.spaces import prospector_alpha
 
 KNOWN = tuple(name for name in FILTERS if name != "hsc_zpp")
 COLUMNS = [FILTERS.index(name) for name in KNOWN]

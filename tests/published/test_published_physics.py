@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from starling.cosmology import age_gyr
-from starling.parameters import ParameterSpace, prospector_alpha, prospector_alpha_14
+from starling.parameters import ParameterSpace
 from starling.photometry import load_bands, synthetic_maggies
 from starling.published import SpeculatorModel, SpeculatorSpectrum, read_speculator, speculator_model
 from starling.published.mass_loss import log_surviving_fraction
 from starling.published.speculator_model import RANGES
 from starling.sfh import bin_edges_gyr, mass_fractions
+from starling.spaces import prospector_alpha, prospector_alpha_14
 
 BANDS = ("cfht_megacam_us_9301", "acs_wfc_f814w", "wfc3_ir_f160w", "spitzer_irac_ch1", "spitzer_mips_24")
 BASE = dict.fromkeys((f"logsfr_ratios_{i}" for i in range(1, 7)), 0.0) | {

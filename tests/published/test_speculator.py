@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from starling.parameters import prospector_alpha_14
 from starling.published import SpeculatorPhotometry, SpeculatorSpectrum, read_speculator
 from starling.published.files import read_pickle
 from starling.published.speculator import SPECTRUM_ITEMS
+from starling.spaces import prospector_alpha_14
 
 RANGES = {"100_400": (673, 50, 4), "400_1100": (3929, 30, 3), "1100_30000": (630, 30, 3)}
 

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from starling.cosmology import luminosity_distance_mpc
-from starling.parameters import prospector_alpha
 from starling.photometry import load_bands
+from starling.spaces import prospector_alpha
 from starling.sps import SSPGrid, Tables, exact_model, load_tables
 from starling.sps.pixels import Projection, project
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from starling.parameters import prospector_alpha, training_space
 from starling.simulation import DrawPlan, Progress, StoppedError, draw_chunk, read_set, simulate_set
 from starling.simulation.store import chunk_path, write_atomically
+from starling.spaces import prospector_alpha, training_space
 
 SPACE = prospector_alpha(agn=False)
 

@@ -10,9 +10,9 @@ import pytest
 from starling.components import RATIOS, SPECTRAL_PROPERTIES, mixture_of, spectral_properties, terms
 from starling.cosmology import flux_scale
 from starling.forward import PROPERTIES
-from starling.parameters import prospector_alpha
 from starling.photometry import POGSON
 from starling.sfh import bin_edges_gyr
+from starling.spaces import prospector_alpha
 from starling.sps import ExactModel, Tables, exact_model
 from starling.sps.fsps_tables import read_torus
 

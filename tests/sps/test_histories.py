@@ -8,7 +8,8 @@ from toy_tables import make_toy_tables
 
 from starling.components import mixture_of
 from starling.cosmology import age_gyr
-from starling.spaces import desi_bgs, metallicity_basis, sfh_basis, stick_fractions
+from starling.sfh import metallicity_basis, sfh_basis, stick_fractions
+from starling.spaces import desi_bgs
 from starling.sps.histories import Z_SUN, HistoryModel, history_model
 from starling.sps.pixels import make_pixels
 

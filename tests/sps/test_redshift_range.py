@@ -6,7 +6,7 @@ import numpy as np
 from toy_tables import make_toy_tables
 
 from starling.components import mixture_of, terms
-from starling.parameters import prospector_alpha
+from starling.spaces import prospector_alpha
 from starling.sps import exact_model
 
 SPACE = prospector_alpha(zred=(0.001, 12.0))

@@ -17,8 +17,8 @@ def mock(
 ) -> None:
     """Simulate galaxies with the exact model, add noise, and write their fluxes (microJy) beside the truth."""
     from starling.cli.simulator import build_model, describe_model
-    from starling.parameters import prospector_alpha
     from starling.simulation.mock import mock_catalogue, read_mock_config
+    from starling.spaces import prospector_alpha
 
     settings = read_mock_config(config)
     space = prospector_alpha(agn=settings.agn, zred=settings.zred)

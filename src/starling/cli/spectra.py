@@ -1,6 +1,7 @@
 """The exact models as simulators of spectra; spectrum emulators trained on them and compared with them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,32 @@ from jax import Array
 from jaxtyping import Float
 
 from starling.cli.simulator import named_tables
+from starling.cli.train import GRADIENT_SEED
+from starling.components import Components
 from starling.emulators.pipeline import Hooks
 from starling.emulators.spectra.config import SpectrumConfig
-from starling.emulators.spectra.files import load_spectrum_emulator, read_quantiles
+from starling.emulators.spectra.files import (
+    load_spectrum_emulator,
+    read_quantiles,
+    save_spectrum_emulator,
+)
+from starling.emulators.spectra.model import whole
 from starling.emulators.spectra.pipeline import SpectralGrid, train_spectrum_emulator
 from starling.emulators.spectra.statistics import BAR, spectrum_errors, spectrum_statistics
+from starling.parameters import ParameterSpace
 from starling.plotting.spectra import plot_spectrum_errors
 from starling.simulation import DrawPlan, Simulator
 from starling.simulation.store import write_atomically
 from starling.sps import make_pixels
 from starling.sps.composite import ExactModel, exact_model
 from starling.sps.histories import HistoryModel, history_model
-from starling.sps.pixels import DEFAULT_SEGMENTS, PixelGrid
+from starling.sps.pixels import DEFAULT_SEGMENTS
 from starling.validation.spectra import pixel_table, spectrum_card, spectrum_table, spectrum_verdict
+from starling.validation.spectrum_gradients import (
+    spectrum_gradient_errors,
+    spectrum_gradient_table,
+    spectrum_gradient_verdict,
+)
 
 _ANY_BAND = ("sdss_g0",)  # the exact model of photometry has bands; spectra do not depend on them
 
@@ -36,75 +50,105 @@ def train_spectra(
     resume: bool,
     sps_home: Path | None,
     workers: int,
+    gradients: int,
     hooks: Hooks,
 ) -> None:
     """Simulate, train, measure and write a spectrum emulator."""
     model = build_spectral_model(config, sps_home)
-    kept = slice_of(config, model.pixels)
-    train_spectrum_emulator(
+    emulator = train_spectrum_emulator(
         config,
-        make_spectral_simulator(model, kept, config.simulator.batch),
-        spectral_grid(model, kept),
-        describe_spectral_model(model, kept),
+        make_spectral_simulator(model, config.simulator.batch),
+        model.grid,
+        describe_spectral_model(model),
         workdir=workdir,
         out=out,
         workers=workers,
         resume=resume,
         hooks=hooks,
     )
+    if gradients:
+        hooks.say("errors of the gradient")
+        # a seed of its own: the sets have those from 1000 times the configuration's on
+        seed = 1000 * config.seed + GRADIENT_SEED
+        header, quantiles = read_quantiles(out)
+        header["accuracy"]["gradient"] = spectrum_gradient_errors(emulator, model, gradients, seed)
+        save_spectrum_emulator(out, emulator, header, quantiles)
 
 
-def build_spectral_model(config: SpectrumConfig, sps_home: Path | None) -> ExactModel | HistoryModel:
-    """The exact model that a configuration names."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class SpectralModel:
+    """The exact model's rest-frame spectra in the pixels from ``start`` to ``stop``: a ``SpectrumModel``."""
+
+    model: ExactModel | HistoryModel
+    start: int = field(metadata={"static": True})
+    stop: int = field(metadata={"static": True})
+
+    @property
+    def space(self) -> ParameterSpace:
+        return self.model.space
+
+    @property
+    def wave_aa(self) -> Float[Array, " pixel"]:
+        return jnp.asarray(self.model.pixels.wave_aa[self.start : self.stop])
+
+    def __call__(self, theta: Float[Array, " param"]) -> Float[Array, " pixel"]:
+        """The whole spectrum, lines in their pixels."""
+        return whole(self.space, theta, self.components(theta), jnp.asarray(self.grid.line_pixels))
+
+    def components(self, theta: Float[Array, " param"]) -> Components:
+        parts, kept = self.model.component_spectra(theta), slice(self.start, self.stop)
+        return parts._replace(stars=parts.stars[:, kept], dust=parts.dust[kept], torus=parts.torus[kept])
+
+    @property
+    def grid(self) -> SpectralGrid:
+        """Pixels and lines."""
+        edges = self.model.pixels.edges_aa[self.start : self.stop + 1]
+        if isinstance(self.model, HistoryModel) or self.model.prepared.nebular is None:
+            return SpectralGrid(edges, jnp.zeros(0), jnp.zeros((0, edges.size - 1)))
+        nebular = self.model.prepared.nebular
+        return SpectralGrid(edges, nebular.line_wave_aa, nebular.line_pixels[:, self.start : self.stop])
+
+
+def build_spectral_model(config: SpectrumConfig, sps_home: Path | None) -> SpectralModel:
+    """The exact model that a configuration names, in its pixels; every emission line is apart from the continuum."""
     space = config.space.build()
     tables = named_tables(config.simulator.tables, space, sps_home)
     segments = config.spectra.segments or DEFAULT_SEGMENTS
+    model: ExactModel | HistoryModel
     if config.space.model == "desi_bgs":
-        return history_model(tables.ssp, make_pixels(segments, config.spectra.high_aa), space)
-    return exact_model(tables, _ANY_BAND, space, pixels=make_pixels(segments))
-
-
-def slice_of(config: SpectrumConfig, pixels: PixelGrid) -> slice:
-    """The pixels that lie within the wavelengths of a configuration."""
-    edges = pixels.edges_aa
+        model = history_model(tables.ssp, make_pixels(segments, config.spectra.high_aa), space)
+    else:
+        model = exact_model(tables, _ANY_BAND, space, pixels=make_pixels(segments), weak_line=0.0)
+    edges = model.pixels.edges_aa
     inside = np.flatnonzero(
         (edges[:-1] >= config.spectra.low_aa * (1.0 - 1e-9))
         & (edges[1:] <= config.spectra.high_aa * (1.0 + 1e-9))
     )
     if not inside.size:
         raise ValueError("spectra: no pixel lies between low_aa and high_aa")
-    return slice(int(inside[0]), int(inside[-1]) + 1)
+    return SpectralModel(model, int(inside[0]), int(inside[-1]) + 1)
 
 
-def spectral_grid(model: ExactModel | HistoryModel, kept: slice) -> SpectralGrid:
-    """Pixels and lines of a model."""
-    edges = model.pixels.edges_aa[kept.start : kept.stop + 1]
-    if isinstance(model, HistoryModel) or model.prepared.nebular is None:
-        return SpectralGrid(edges, np.zeros(0), np.zeros((0, edges.size - 1)))
-    nebular = model.prepared.nebular
-    return SpectralGrid(edges, np.asarray(nebular.line_wave_aa), np.asarray(nebular.line_pixels)[:, kept])
-
-
-def describe_spectral_model(model: ExactModel | HistoryModel, kept: slice) -> dict[str, Any]:
+def describe_spectral_model(model: SpectralModel) -> dict[str, Any]:
     """What decides the numbers of a model, JSON-able."""
-    edges = model.pixels.edges_aa[kept.start : kept.stop + 1]
+    edges = model.grid.edges_aa
     return {
-        "tables": model.description,
-        "surrogate": model.surrogate,
+        "tables": model.model.description,
+        "surrogate": model.model.surrogate,
         "space": model.space.name,
         "pixels": len(edges) - 1,
         "wave_aa": [float(edges[0]), float(edges[-1])],
+        "lines": len(model.grid.line_wave_aa),
     }
 
 
-def make_spectral_simulator(model: ExactModel | HistoryModel, kept: slice, batch: int) -> Simulator:
+def make_spectral_simulator(model: SpectralModel, batch: int) -> Simulator:
     """A simulator of components in rest-frame pixels, ``batch`` galaxies at a time."""
 
-    def one(model: ExactModel | HistoryModel, theta: Float[Array, " param"]) -> dict[str, Array]:
-        parts = model.component_spectra(theta)
-        cut = {"stars": parts.stars[:, kept], "dust": parts.dust[kept], "torus": parts.torus[kept]}
+    def one(model: SpectralModel, theta: Float[Array, " param"]) -> dict[str, Array]:
         # `lax.map` cannot take arrays without elements
-        return {name: array for name, array in (parts._asdict() | cut).items() if array.size}
+        return {name: array for name, array in model.components(theta)._asdict().items() if array.size}
 
     compiled = jax.jit(
         lambda model, thetas: jax.lax.map(lambda theta: one(model, theta), thetas, batch_size=batch)
@@ -118,7 +162,14 @@ def make_spectral_simulator(model: ExactModel | HistoryModel, kept: slice, batch
 
 
 def validate_spectra(
-    path: Path, card: Path | None, simulate: int, seed: int, sps_home: Path | None, say: Callable[..., Any]
+    path: Path,
+    card: Path | None,
+    *,
+    simulate: int,
+    gradients: int,
+    seed: int,
+    sps_home: Path | None,
+    say: Callable[..., Any],
 ) -> None:
     """Print the errors of a spectrum emulator, from its header or on new draws; write its card."""
     header, quantiles = read_quantiles(path)
@@ -130,13 +181,17 @@ def validate_spectra(
     if simulate:
         config = SpectrumConfig.model_validate(header["config"])
         model = build_spectral_model(config, sps_home)
-        simulator = make_spectral_simulator(model, slice_of(config, model.pixels), config.simulator.batch)
+        simulator = make_spectral_simulator(model, config.simulator.batch)
         plan = DrawPlan(emulator.space, simulate, seed, "uniform", 256)
-        errors = spectrum_errors(emulator, simulator, plan)
+        errors = spectrum_errors(emulator, simulator, plan, model.grid.line_pixels)
         header["accuracy"]["prior"], quantiles["prior"] = spectrum_statistics(errors, wave_aa)
+        header["accuracy"]["gradient"] = spectrum_gradient_errors(emulator, model, gradients, seed + 1)
     say(spectrum_table(header))
     say(pixel_table(wave_aa, quantiles["prior"], header["accuracy"]["prior"]["levels"]))
     say(spectrum_verdict(header), highlight=False)
+    if gradient := header["accuracy"].get("gradient"):
+        say(spectrum_gradient_table(gradient))
+        say(spectrum_gradient_verdict(gradient), highlight=False)
     if card is not None:
         card.mkdir(parents=True, exist_ok=True)
         levels = header["accuracy"]["prior"]["levels"]
@@ -145,7 +200,7 @@ def validate_spectra(
             card / "errors.png", dpi=100, metadata={"Software": None}, pil_kwargs={"optimize": True}
         )
         torus = " --sps-home DIR" if "log_fagn" in emulator.space else ""
-        options = f" --simulate {simulate} --seed {seed}{torus}" if simulate else ""
+        options = f" --simulate {simulate} --gradients {gradients} --seed {seed}{torus}" if simulate else ""
         command = f"starling validate {header['name']} --card {card.name}{options}"
         remake = f"starling train configs/train_{header['name']}.yaml{torus}"
         write_atomically(

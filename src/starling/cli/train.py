@@ -57,7 +57,9 @@ def train(
     workdir = workdir or Path("runs") / settings.name
     out = out or workdir / f"{settings.name}.safetensors"
     if not isinstance(settings, TrainingConfig):
-        _train_spectra(settings, out, workdir, resume=resume, sps_home=sps_home, workers=workers)
+        _train_spectra(
+            settings, out, workdir, resume=resume, sps_home=sps_home, workers=workers, gradients=gradients
+        )
         return
     model = build_model(settings.simulator.tables, settings.space.build(), settings.bands, sps_home)
     tangents = settings.training.sobolev_weight > 0
@@ -95,7 +97,14 @@ def train(
 
 
 def _train_spectra(
-    settings: "SpectrumConfig", out: Path, workdir: Path, *, resume: bool, sps_home: Path | None, workers: int
+    settings: "SpectrumConfig",
+    out: Path,
+    workdir: Path,
+    *,
+    resume: bool,
+    sps_home: Path | None,
+    workers: int,
+    gradients: int,
 ) -> None:
     """The same for spectra."""
     from rich.console import Console
@@ -105,13 +114,21 @@ def _train_spectra(
     from starling.emulators.spectra.files import read_quantiles
     from starling.simulation import StoppedError
     from starling.validation.spectra import spectrum_table, spectrum_verdict
+    from starling.validation.spectrum_gradients import spectrum_gradient_verdict
 
     console = Console()
     with training_display(console) as shown, stop_on_signal() as should_stop:
         hooks = shown._replace(should_stop=should_stop)
         try:
             train_spectra(
-                settings, out, workdir, resume=resume, sps_home=sps_home, workers=workers, hooks=hooks
+                settings,
+                out,
+                workdir,
+                resume=resume,
+                sps_home=sps_home,
+                workers=workers,
+                gradients=gradients,
+                hooks=hooks,
             )
         except StoppedError as stopped:
             hooks.say(str(stopped))
@@ -119,4 +136,6 @@ def _train_spectra(
     header, _ = read_quantiles(out)
     console.print(spectrum_table(header))
     console.print(spectrum_verdict(header), highlight=False)
+    if "gradient" in header["accuracy"]:
+        console.print(spectrum_gradient_verdict(header["accuracy"]["gradient"]), highlight=False)
     typer.echo(f"wrote {out}")

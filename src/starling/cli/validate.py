@@ -48,7 +48,15 @@ def validate(
     if format_of(path) == SPECTRA:
         from starling.cli.spectra import validate_spectra
 
-        validate_spectra(path, card, simulate, seed, sps_home, console.print)
+        validate_spectra(
+            path,
+            card,
+            simulate=simulate,
+            gradients=gradients,
+            seed=seed,
+            sps_home=sps_home,
+            say=console.print,
+        )
         return
     header = read_header(path)
     console.print(f"{header['name']}: {len(header['bands'])} bands, made {header['created']} on", end=" ")

@@ -20,9 +20,9 @@ from starling.emulators.domain import fit_domain
 from starling.emulators.errors import ErrorModel, Residuals, fit_error_model
 from starling.emulators.photometry import PhotometryEmulator
 from starling.emulators.targets import Totals
-from starling.parameters import training_space
 from starling.photometry import arsinh_magnitude
 from starling.simulation.store import THETA, chunk_path
+from starling.spaces import training_space
 
 N_BINS = 10
 NEEDED = ("test_prior", "test_training", "validation")

@@ -9,9 +9,9 @@ from starling.configuration import read_yaml
 from starling.emulators.features import FeatureRecipe
 from starling.emulators.networks import Activation, Architecture
 from starling.emulators.stitched import check_domains
-from starling.parameters import ParameterSpace, prospector_alpha, prospector_alpha_14
+from starling.parameters import ParameterSpace
 from starling.simulation.store import identity_hash
-from starling.spaces import desi_bgs
+from starling.spaces import desi_bgs, prospector_alpha, prospector_alpha_14
 
 Positive = Annotated[int, Field(gt=0)]
 

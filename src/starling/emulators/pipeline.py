@@ -36,10 +36,11 @@ from starling.emulators.stitching import train_stitched
 from starling.emulators.targets import Totals, totals
 from starling.emulators.training import EpochReport, predict_errors, train_model
 from starling.lines import LineLight, line_light
-from starling.parameters import ParameterSpace, training_space
+from starling.parameters import ParameterSpace
 from starling.photometry import arsinh_magnitude, load_bands
 from starling.simulation import DrawPlan, Progress, SimulatedSet, Simulator, read_set, simulate_set
 from starling.simulation.store import content_hash, identity_hash
+from starling.spaces import training_space
 
 
 class Hooks(NamedTuple):

@@ -22,7 +22,7 @@ from starling.components import LOG_FAGN, derived_properties, mixture_of
 from starling.cosmology import flux_scale
 from starling.emulators.networks import Architecture, Network, network_from_weights, with_outputs
 from starling.lines import REST_FRAME_BANDS
-from starling.parameters import ParameterSpace, prospector_alpha
+from starling.parameters import ParameterSpace
 from starling.photometry import (
     Band,
     available_bands,
@@ -37,6 +37,7 @@ from starling.published.from_bands import log_infrared_luminosity, quantile_wave
 from starling.published.mass_loss import log_surviving_fraction
 from starling.published.parrot import PARAMETERS, Parrot, ParrotNet, read_parrot
 from starling.sfh import bin_edges_gyr
+from starling.spaces import prospector_alpha
 
 # The one filter of the paper that sedpy lacks and whose curve is known: a box around 1.3 mm.
 _BOXES_AA = {"1d3mm": (1.1e7, 1.4e7)}

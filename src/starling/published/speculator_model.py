@@ -26,7 +26,7 @@ from starling import igm
 from starling.components import LOG_FAGN, RATIOS, derived_properties, mixture_of
 from starling.cosmology import flux_scale
 from starling.lines import AT_TEN_PC, REST_FRAME_BANDS
-from starling.parameters import ParameterSpace, prospector_alpha_14
+from starling.parameters import ParameterSpace
 from starling.photometry import (
     AB_ZERO_POINT_CGS,
     LIGHT_AA_S,
@@ -39,6 +39,7 @@ from starling.photometry import (
 from starling.published.mass_loss import log_surviving_fraction
 from starling.published.speculator import SpeculatorSpectrum, read_speculator
 from starling.sfh import bin_edges_gyr
+from starling.spaces import prospector_alpha_14
 from starling.sps.pixels import PixelGrid, Projection, make_pixels, make_projection, project, rebin
 
 RANGES = ("100_400", "400_1100", "1100_30000")  # folders of the published files, nm

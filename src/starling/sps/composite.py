@@ -13,13 +13,14 @@ from starling import igm
 from starling.components import LOG_FAGN, RATIOS, TORUS_PARAMETERS, Components, derived_properties
 from starling.cosmology import flux_scale
 from starling.lines import AT_TEN_PC, REST_FRAME_BANDS, LineLight, line_light
-from starling.parameters import ParameterSpace, prospector_alpha
+from starling.parameters import ParameterSpace
 from starling.photometry import POGSON, band_columns, load_bands, projection_matrix
 from starling.sfh import N_BINS, bin_edges_gyr, mass_fractions
+from starling.spaces import prospector_alpha
 from starling.sps import dust
 from starling.sps.grids import Tables
 from starling.sps.pixels import PixelGrid, Projection, make_pixels, make_projection, project
-from starling.sps.prepare import BIRTH_CLOUD_GYR, Prepared, prepare
+from starling.sps.prepare import BIRTH_CLOUD_GYR, WEAK_LINE, Prepared, prepare
 from starling.sps.stars import age_weights, hat_weights
 
 
@@ -273,11 +274,13 @@ def exact_model(
     *,
     attenuation: str = "kriek_conroy",
     pixels: PixelGrid | None = None,
+    weak_line: float = WEAK_LINE,
 ) -> ExactModel:
     """The exact model on these tables for these bands (sedpy names or curve files).
 
     ``space`` defaults to Prospector-alpha, with the AGN torus where ``tables`` has one; its redshift support sets how
-    far spectra can be shifted. Raises ValueError where space and tables do not fit.
+    far spectra can be shifted. Emission lines that never carry more than ``weak_line`` of the light of all lines are
+    part of the continuum, for speed; 0 keeps every line apart. Raises ValueError where space and tables do not fit.
     """
     space = space or prospector_alpha(agn=tables.torus is not None)
     pixels = pixels or make_pixels()
@@ -294,7 +297,7 @@ def exact_model(
     max_zred = space.parameters[space.index("zred")].high
     projection = make_projection(curves, pixels, max_zred)
     uvj = projection_matrix(load_bands(REST_FRAME_BANDS), pixels.edges_aa) * AT_TEN_PC
-    prepared = prepare(tables, space, pixels)
+    prepared = prepare(tables, space, pixels, weak_line)
     lines = np.zeros(0) if prepared.nebular is None else np.asarray(prepared.nebular.line_wave_aa, float)
     return ExactModel(
         prepared=prepared,

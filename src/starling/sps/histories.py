@@ -14,7 +14,8 @@ from jaxtyping import Array, Float
 from starling.components import Components
 from starling.cosmology import age_gyr
 from starling.parameters import ParameterSpace
-from starling.spaces import METALS, N_HISTORIES, desi_bgs, metallicity_basis, sfh_basis
+from starling.sfh import N_HISTORIES, metallicity_basis, sfh_basis
+from starling.spaces import METALS, desi_bgs
 from starling.sps import dust
 from starling.sps.grids import SSPGrid
 from starling.sps.pixels import PixelGrid, rebin

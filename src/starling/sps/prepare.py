@@ -13,8 +13,7 @@ from starling.sps.pixels import PixelGrid, deposit_lines, rebin
 from starling.sps.stars import LYMAN_LIMIT_AA, ionising_photon_rate
 
 BIRTH_CLOUD_GYR = 0.01
-# Lines that never carry more than this share of the light of all lines are part of the continuum.
-_WEAK_LINE = 1e-3
+WEAK_LINE = 1e-3
 _INFRARED_AA = (8e4, 1e7)
 
 
@@ -75,15 +74,20 @@ class Prepared(NamedTuple):
 _PHOTON_UNIT = 1e46  # photons / s; keeps rates of a Msun near 1 in float32
 
 
-def prepare(tables: Tables, space: ParameterSpace, pixels: PixelGrid) -> Prepared:
-    """Rebin all tables; SSP nodes that no point of ``space`` can touch are dropped."""
+def prepare(
+    tables: Tables, space: ParameterSpace, pixels: PixelGrid, weak_line: float = WEAK_LINE
+) -> Prepared:
+    """Rebin all tables; SSP nodes that no point of ``space`` can touch are dropped.
+
+    Lines that never carry more than ``weak_line`` of the light of all lines are part of the continuum.
+    """
     zred = space.parameters[space.index("zred")]
     logzsol = space.parameters[space.index("logzsol")]
     ssp = tables.ssp.trim(float(age_gyr(zred.low)), (logzsol.low, logzsol.high))
     stars = _stars(ssp, pixels, ionising_escape=tables.nebular is None)
     return Prepared(
         stars,
-        None if tables.nebular is None else _nebular(tables.nebular, ssp, stars.young.shape[1], pixels),
+        None if tables.nebular is None else _nebular(tables.nebular, ssp, stars, pixels, weak_line),
         None if tables.dust_emission is None else _dust_emission(tables.dust_emission, pixels),
         None if tables.torus is None else _torus(tables.torus, pixels),
     )
@@ -114,14 +118,15 @@ def _stars(ssp: SSPGrid, pixels: PixelGrid, ionising_escape: bool) -> Stars:
     )
 
 
-def _nebular(grid: NebularGrid, ssp: SSPGrid, n_young: int, pixels: PixelGrid) -> Nebular:
+def _nebular(grid: NebularGrid, ssp: SSPGrid, stars: Stars, pixels: PixelGrid, weak_line: float) -> Nebular:
+    n_young = stars.young.shape[1]
     # ages beyond the birth clouds are never used
     keep = min(int(np.searchsorted(grid.age_gyr, BIRTH_CLOUD_GYR * 1.01)) + 1, grid.age_gyr.size)
     log_nodes, log_young = np.log(grid.age_gyr[:keep]), np.log(ssp.age_gyr[:n_young])
     from_young = np.stack([np.interp(log_young, log_nodes, row) for row in np.eye(keep)], axis=1)
     continuum = rebin(grid.wave_aa, grid.continuum[:, :keep] * _PHOTON_UNIT, pixels)
     lines = grid.lines[:, :keep] * _PHOTON_UNIT
-    strong = np.max(lines / np.sum(lines, axis=-1, keepdims=True), axis=(0, 1)) > _WEAK_LINE
+    strong = np.max(lines / np.sum(lines, axis=-1, keepdims=True), axis=(0, 1)) > weak_line
     wave = grid.line_wave_aa[strong]
     weak = deposit_lines(grid.line_wave_aa[~strong], lines[..., ~strong], pixels)
     return Nebular(

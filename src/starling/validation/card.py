@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from starling.components import SPECTRAL_PROPERTIES
-from starling.parameters import ParameterSpace, training_space
+from starling.parameters import ParameterSpace
+from starling.spaces import training_space
 from starling.validation.emulator import NewErrors
 from starling.validation.gradients import SLOPE, gradient_rows, gradient_verdict
 from starling.validation.weaknesses import weaknesses

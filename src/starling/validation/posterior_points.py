@@ -53,11 +53,11 @@ def likelihood_errors(
     every = np.arange(len(space))
     result = {}
     for name, columns in {"free": every, "fixed": np.delete(every, space.index(REDSHIFT))}.items():
-        points = _posterior_points(x, truth.jacobian, steps, columns)
+        points = posterior_points(x, truth.jacobian, steps, columns)
         ours, theirs = (
             _observed(space, rest_fluxes(model, points), points, x, weight) for model in (emulator, exact)
         )
-        result[name] = _summary(ours, theirs, observed, columns)
+        result[name] = compare_likelihoods(ours, theirs, observed, columns)
     return result
 
 
@@ -71,7 +71,7 @@ def _observed(
     return Fluxes(factor * rest.flux, factor[..., None] * jacobian)
 
 
-def _posterior_points(
+def posterior_points(
     x: Float[np.ndarray, "row param"],
     jacobian: Float[np.ndarray, "row band param"],
     steps: Float[np.ndarray, "row param"],
@@ -91,8 +91,13 @@ def _precision(jacobian: Float[np.ndarray, "band param"]) -> Float[np.ndarray, "
     return jacobian.T @ jacobian + np.eye(jacobian.shape[1])
 
 
-def _summary(ours: Fluxes, theirs: Fluxes, observed: np.ndarray, columns: np.ndarray) -> dict[str, Any]:
-    """Quantiles over galaxies whose numbers are all finite."""
+def compare_likelihoods(
+    ours: Fluxes, theirs: Fluxes, observed: np.ndarray, columns: np.ndarray
+) -> dict[str, Any]:
+    """Quantiles over galaxies whose numbers are all finite, as ``likelihood_errors`` describes them.
+
+    Values over errors and their Jacobians, emulated and exact, and what was observed over its errors.
+    """
     parts = (ours.flux, ours.jacobian[..., columns], theirs.flux, theirs.jacobian[..., columns], observed)
     galaxies = [galaxy for galaxy in zip(*parts, strict=True) if all(np.isfinite(p).all() for p in galaxy)]
     if not galaxies:

@@ -10,6 +10,11 @@ from rich.table import Table
 
 from starling.emulators.spectra.model import FAINTEST
 from starling.emulators.spectra.statistics import BAR
+from starling.validation.spectrum_gradients import (
+    HEADINGS,
+    spectrum_gradient_rows,
+    spectrum_gradient_verdict,
+)
 
 _TITLES = {"prior": "prior", "training": "training distribution"}
 _EDGES_AA = (1000.0, 2000.0, 4000.0, 11000.0, 300000.0)
@@ -81,8 +86,22 @@ def spectrum_card(header: Mapping[str, Any], figure: str, command: str, remake: 
             "| --- | --- | --- | --- | --- | --- | --- | --- |",
             *errors,
             *("", f"![Quantiles of the error against wavelength]({figure})", ""),
+            *_gradient(header["accuracy"].get("gradient")),
         ]
     )
+
+
+def _gradient(gradient: Mapping[str, Any] | None) -> list[str]:
+    """The section of the card on gradients."""
+    if gradient is None:
+        return []
+    rows = [f"| `{row[0]}` | {' | '.join(row[1:])} |" for row in spectrum_gradient_rows(gradient)]
+    return [
+        *("## Its gradient", ""),
+        f"d ln L_lambda per prior sigma, root mean square over {gradient['n']} draws from the prior and all pixels.",
+        *("", f"| {' | '.join(HEADINGS)} |", "| --- | --- | --- | --- | --- | --- |", *rows, ""),
+        *(spectrum_gradient_verdict(gradient), ""),
+    ]
 
 
 def _prior_words(prior: Mapping[str, Any]) -> str:

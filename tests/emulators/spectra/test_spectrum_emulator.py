@@ -13,8 +13,8 @@ from starling.emulators.spectra.config import SpectrumConfig
 from starling.emulators.spectra.files import load_spectrum_emulator, read_quantiles
 from starling.emulators.spectra.model import SpectrumEmulator
 from starling.emulators.spectra.pipeline import SpectralGrid, train_spectrum_emulator
-from starling.parameters import prospector_alpha_14
 from starling.sfh import bin_edges_gyr
+from starling.spaces import prospector_alpha_14
 
 EDGES = np.geomspace(1000.0, 3e4, 121)
 WAVE = np.sqrt(EDGES[1:] * EDGES[:-1])

@@ -28,9 +28,9 @@ from starling.emulators.spectra.files import load_spectrum_emulator, save_spectr
 from starling.emulators.spectra.model import FAINTEST, WHOLE, SpectrumEmulator, others, pack, whole
 from starling.emulators.spectra.statistics import component_batches, spectrum_errors, spectrum_statistics
 from starling.emulators.training import train_model
-from starling.parameters import training_space
 from starling.simulation import DrawPlan, SimulatedSet, Simulator
 from starling.simulation.store import identity_hash
+from starling.spaces import training_space
 
 _MARGIN = 1e-3  # the floor under logarithms is this part of the faintest light that counts
 _BRIGHTEST = 1e3  # dust and torus come per Lsun, of which a Msun gives up to this many
@@ -40,8 +40,8 @@ class SpectralGrid(NamedTuple):
     """What a simulator's spectra are on: edges of pixels, wavelengths of lines, lines of 1 Lsun in pixels."""
 
     edges_aa: np.ndarray
-    line_wave_aa: np.ndarray
-    line_pixels: np.ndarray
+    line_wave_aa: np.ndarray | Array
+    line_pixels: np.ndarray | Array
 
 
 class _Bases(NamedTuple):
@@ -91,7 +91,7 @@ def train_spectrum_emulator(
     hooks.say("errors on held-out spectra")
     accuracy, quantiles = {}, {}
     for name, plan in tests.items():
-        errors = spectrum_errors(emulator, simulator, plan)
+        errors = spectrum_errors(emulator, simulator, plan, grid.line_pixels)
         accuracy[name], quantiles[name] = spectrum_statistics(errors, np.asarray(emulator.wave_aa))
     header = {
         "name": config.name,

@@ -31,18 +31,19 @@ def component_batches(
 
 
 def spectrum_errors(
-    emulator: SpectrumEmulator, simulator: Simulator, plan: DrawPlan
+    emulator: SpectrumEmulator, simulator: Simulator, plan: DrawPlan, line_pixels: Float[Any, "line pixel"]
 ) -> Float[np.ndarray, "row pixel"]:
     """Emulated minus exact over exact, of whole spectra with their lines, for the draws of a plan.
 
+    ``line_pixels`` puts the simulator's lines, of 1 Lsun each, into pixels.
     What it is a fraction of is at least ``FAINTEST`` of the peak of the spectrum (of lambda L_lambda).
     """
-    wave = emulator.wave_aa
+    wave, exact_lines = emulator.wave_aa, jnp.asarray(line_pixels, jnp.float32)
 
     @jax.jit
     def compare(emulator: SpectrumEmulator, theta: Array, parts: Components) -> Array:
         def one(theta: Array, parts: Components) -> Array:
-            exact = whole(emulator.space, theta, parts, emulator.line_pixels)
+            exact = whole(emulator.space, theta, parts, exact_lines)
             faint = FAINTEST * jnp.max(exact * wave) / wave
             return (emulator(theta) - exact) / (exact + faint)
 
