@@ -1,4 +1,3 @@
-import importlib
 from dataclasses import replace
 
 import jax
@@ -7,7 +6,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 
-from starling.inference import SamplerSettings, diagnose, fit, galaxy_model, take
+from starling.inference import SamplerSettings, compiled, diagnose, fit, galaxy_model, take
 
 
 def closed_posterior(linear_model, observation):
@@ -82,11 +81,10 @@ def test_a_bad_galaxy_leaves_others_alone(linear_draws, linear_model, linear_dat
 
 
 def test_nuts(linear_model, linear_data, quick):
-    advance = importlib.import_module(fit.__module__)._advance
-    before = advance._cache_size()
+    before = compiled.advance._cache_size()
     pair = take(linear_data, [0, 1])
     draws = fit(jax.random.key(4), pair, linear_model, settings=replace(quick, kernel="nuts"))
-    assert advance._cache_size() == before + 1  # warm-up, adapted metrics and sampling are one program
+    assert compiled.advance._cache_size() == before + 1  # warm-up, adapted metrics and sampling are one program
     found = diagnose(draws)
     for galaxy in (0, 1):
         assert_posterior(draws, found, galaxy, linear_model, take(linear_data, galaxy))
@@ -106,14 +104,13 @@ def test_a_users_model_is_sampled_with_its_own_sites(linear_model, linear_data, 
 
 
 def test_nothing_compiles_twice_and_progress_is_told(linear_draws, linear_model, linear_data, quick):
-    module = importlib.import_module(fit.__module__)
-    compiled = (module._begin, module._advance, module._update_metric, module._sites)
-    before = [function._cache_size() for function in compiled]
+    programs = (compiled.begin, compiled.advance, compiled.update_metric, compiled.sites_of)
+    before = [program._cache_size() for program in programs]
     told = []
     settings = replace(quick, n_warmup=50, n_draws=100, mean_steps=3)
     brighter = linear_data._replace(flux=1.1 * linear_data.flux)
     fit(jax.random.key(1), brighter, linear_model, settings=settings, progress=told.append)
-    assert [function._cache_size() for function in compiled] == before
+    assert [program._cache_size() for program in programs] == before
     assert [one.fraction for one in told] == sorted(one.fraction for one in told)
     assert told[-1].fraction == 1.0
     assert {one.stage for one in told} == {"initialising", "warm-up", "sampling", "done"}

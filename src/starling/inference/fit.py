@@ -1,7 +1,6 @@
 """Posterior draws for many galaxies: batches of them through compiled initialisation, warm-up and sampling."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,39 +10,13 @@ from jax import Array
 from jaxtyping import Float
 
 from starling.forward import ForwardModel, Part, parts_of
-from starling.inference import chains as chain_kernels
-from starling.inference.chains import Chains, Kernel, Transition
+from starling.inference import compiled
 from starling.inference.density import Model
-from starling.inference.initialise import starts
 from starling.inference.likelihood import galaxy_model
-from starling.inference.noise import Noise, prepare_all
+from starling.inference.noise import prepare_all
 from starling.inference.observation import Observation, check, take
 from starling.inference.settings import SamplerSettings
-from starling.inference.target import check_model, galaxy_density, remoteness
-
-
-class _Static(NamedTuple):
-    """The settings that compiled code depends on; the others (numbers of draws, batch size) never recompile."""
-
-    kernel: Kernel
-    n_chains: int
-    chunk: int
-    target: float
-    max_doublings: int
-    n_descents: int
-    descent_steps: int
-    error_floor: float
-    devices: int
-
-
-def _over_galaxies(function: Callable[..., Any], devices: int, *arguments: Any) -> Any:
-    """``function`` of arrays with galaxies first, shared out over the devices: no device ever waits for another."""
-    if devices == 1:
-        return function(*arguments)
-    mesh = jax.make_mesh((devices,), ("galaxy",), axis_types=(jax.sharding.AxisType.Auto,))
-    each = jax.sharding.PartitionSpec("galaxy")
-    return jax.shard_map(function, mesh=mesh, in_specs=each, out_specs=each, check_vma=False)(*arguments)
-
+from starling.inference.target import check_model
 
 # what a batch costs beyond its galaxies, in galaxies: small matrix products are slow
 _BATCH_OVERHEAD = 8
@@ -73,110 +46,6 @@ class Draws(NamedTuple):
     step_size: Float[np.ndarray, " galaxy"]
     n_modes: np.ndarray  # modes of comparable mass that the starts found
     problems: tuple[str, ...]  # per galaxy what is wrong with its data, empty where nothing is
-
-
-@partial(jax.jit, static_argnames=("model", "static"))
-def _begin(
-    key: Array,
-    index: Array,
-    observations: Observation,
-    noise: Noise,
-    forward_model: ForwardModel,
-    *,
-    model: Model,
-    static: _Static,
-) -> tuple[Chains, Array]:
-    def one(index: Array, observation: Observation, noise: Noise) -> tuple[Chains, Array]:
-        density = galaxy_density(model, observation, forward_model, noise, static.error_floor)
-        start = starts(
-            jax.random.fold_in(key, index),
-            density,
-            observation,
-            forward_model,
-            noise,
-            n_chains=static.n_chains,
-            n_descents=static.n_descents,
-            n_steps=static.descent_steps,
-        )
-        begun = chain_kernels.begin(start.states, start.inverse_metric, static.target)
-        return begun, start.n_modes
-
-    return _over_galaxies(jax.vmap(one), static.devices, index, observations, noise)
-
-
-@partial(jax.jit, static_argnames=("model", "static"))
-def _advance(
-    key: Array,
-    index: Array,
-    observations: Observation,
-    noise: Noise,
-    forward_model: ForwardModel,
-    chains: Chains,
-    first: Array,
-    mean_steps: Array,
-    adapt: Array,
-    *,
-    model: Model,
-    static: _Static,
-) -> tuple[Chains, Transition]:
-    iterations = first + jnp.arange(static.chunk)
-
-    def one(
-        index: Array, observation: Observation, noise: Noise, chains: Chains
-    ) -> tuple[Chains, Transition]:
-        return chain_kernels.advance(
-            jax.random.fold_in(key, index),
-            galaxy_density(model, observation, forward_model, noise, static.error_floor),
-            chains,
-            iterations,
-            mean_steps,
-            adapt,
-            kernel=static.kernel,
-            target=static.target,
-            max_doublings=static.max_doublings,
-        )
-
-    return _over_galaxies(jax.vmap(one), static.devices, index, observations, noise, chains)
-
-
-@partial(jax.jit, static_argnames=("static",))
-def _update_metric(chains: Chains, static: _Static) -> Chains:
-    update = jax.vmap(lambda one: chain_kernels.update_metric(one, static.target))
-    return _over_galaxies(update, static.devices, chains)
-
-
-@partial(jax.jit, static_argnames=("model", "static"))
-def _sites(
-    positions: Float[Array, "galaxy draw chain dim"],
-    observations: Observation,
-    noise: Noise,
-    forward_model: ForwardModel,
-    *,
-    model: Model,
-    static: _Static,
-) -> tuple[Array, Array, dict[str, Array]]:
-    """theta, how far out of the forward model's domain it is, and the model's further latent sites at every draw."""
-    names = forward_model.space.names
-
-    def one(
-        observation: Observation, noise: Noise, positions: Array
-    ) -> tuple[Array, Array, dict[str, Array]]:
-        density = galaxy_density(model, observation, forward_model, noise, static.error_floor)
-
-        def at(position: Array) -> tuple[Array, Array, dict[str, Array]]:
-            sites = density.sites(position)
-            missing = [name for name in (*names, "flux") if name not in sites]
-            if missing:
-                raise ValueError(
-                    f"the model has no site {', '.join(missing)}: call galaxy_model inside it, unscoped"
-                )
-            theta = jnp.stack([sites[n] for n in names])
-            extra = {n: sites[n] for n in density.latent if n != "x"}
-            return theta, remoteness(forward_model, theta), extra
-
-        return jax.vmap(jax.vmap(at))(positions)
-
-    return _over_galaxies(jax.vmap(one), static.devices, observations, noise, positions)
 
 
 def fit(
@@ -278,7 +147,7 @@ def _run(
     key_start, key_chain = jax.random.split(key)
     static: dict[str, Any] = {
         "model": model,
-        "static": _Static(
+        "static": compiled.Static(
             settings.kernel,
             settings.n_chains,
             settings.chunk,
@@ -292,15 +161,15 @@ def _run(
     }
     noise = prepare_all(observations, forward_model, settings.error_floor, settings.model_error)
     yield 0, total, "initialising", None
-    chains, n_modes = _begin(key_start, index, observations, noise, forward_model, **static)
+    chains, n_modes = compiled.begin(key_start, index, observations, noise, forward_model, **static)
     jax.block_until_ready(chains)
     pieces = []
     for first in range(0, total, settings.chunk):
         warming = first < settings.n_warmup
         yield first, total, "warm-up" if warming else "sampling", None
         if first and first in _metric_updates(settings):
-            chains = _update_metric(chains, static["static"])
-        chains, record = _advance(
+            chains = compiled.update_metric(chains, static["static"])
+        chains, record = compiled.advance(
             key_chain,
             index,
             observations,
@@ -314,7 +183,7 @@ def _run(
         )
         jax.block_until_ready(record)
         if not warming:
-            sites = _sites(record.position, observations, noise, forward_model, **static)
+            sites = compiled.sites_of(record.position, observations, noise, forward_model, **static)
             pieces.append(jax.tree.map(np.asarray, (record, *sites)))
     record, theta, remote, extra = jax.tree.map(
         lambda *leaves: np.moveaxis(np.concatenate(leaves, axis=1), 1, 2), *pieces
