@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from starling.configuration import read_yaml
-from starling.emulators.features import FeatureRecipe
-from starling.emulators.networks import Activation, Architecture
+from starling.emulators.features import FeatureRecipe, Features
+from starling.emulators.networks import Activation, Architecture, Aside
 from starling.emulators.stitched import check_domains
 from starling.parameters import ParameterSpace
 from starling.simulation.store import identity_hash
@@ -99,6 +99,14 @@ class FeaturesConfig(Section):
         )
 
 
+class AsideConfig(Section):
+    """Layers of their own for the inputs that depend on these parameters only."""
+
+    parameters: tuple[str, ...]
+    width: Positive = 64
+    depth: Positive = 3
+
+
 class NetworkConfig(Section):
     """Inputs and shape of a network, as in ``starling.emulators.networks``."""
 
@@ -108,10 +116,27 @@ class NetworkConfig(Section):
     activation: Activation = "gelu"
     residual: bool = False
     inputs_to_head: bool = False
+    aside: AsideConfig | None = Field(None, exclude_if=lambda aside: aside is None)
 
-    def shape(self, n_inputs: int, n_outputs: int) -> Architecture:
+    def shape(self, features: Features, n_outputs: int) -> Architecture:
+        """For these inputs; ValueError where none of them is of the parameters of ``aside`` alone."""
+        aside = None
+        if self.aside is not None:
+            columns = features.recipe.columns_of(features.space, self.aside.parameters)
+            if not columns:
+                raise ValueError(
+                    f"no input of the network depends on {', '.join(self.aside.parameters)} alone: leave out aside"
+                )
+            aside = Aside(columns, self.aside.width, self.aside.depth)
         return Architecture(
-            n_inputs, n_outputs, self.width, self.depth, self.activation, self.residual, self.inputs_to_head
+            features.shift.size,
+            n_outputs,
+            self.width,
+            self.depth,
+            self.activation,
+            self.residual,
+            self.inputs_to_head,
+            aside,
         )
 
 

@@ -216,7 +216,7 @@ def _train_role(
 
     data, held_out = rows(train), rows([sets["validation"]])
     n_outputs = data.targets.shape[1]
-    task = direct_task(part.shape(data.inputs.shape[1], n_outputs), data)
+    task = direct_task(part.shape(features, n_outputs), data)
     hooks.say(f"network of {role}: {data.inputs.shape[1]} inputs, {n_outputs} outputs")
     # what decides this network: those of other roles may be trained anew beside it
     decides = config.model_dump(mode="json", exclude={"name", "network"}) | {
