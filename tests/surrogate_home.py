@@ -1,7 +1,8 @@
-"""A data directory that FSPS (MIST + C3K_LR + DL07) runs on, made of black bodies: its code is real, its numbers are not.
+"""A data directory that FSPS (MIST + C3K_LR + DL07) runs on, made of black bodies: real code, made-up numbers.
 
-Every file has the shape that FSPS's reader counts on: tables that it reads row by row have their number of rows, most of
-them beyond all wavelengths and zero. Metallicity makes stars redder and lines stronger; age makes populations fainter.
+Every file has the shape that FSPS's reader counts on: tables that it reads row by row have their number of rows, most
+of them beyond all wavelengths and zero. Metallicity makes stars redder and lines stronger; age makes populations
+fainter.
 """
 
 import json

@@ -10,8 +10,8 @@ compute:
 - Gas: CLOUDY tables at ``gas_logu`` -2; lines are left out of the spectrum (``nebemlineinspec``) and come as
   luminosities.
 - AGN torus: Nenkova et al. (2008), ``fagn`` times the stars' bolometric light before dust, behind the diffuse dust.
-- Spectra are at rest and free of the IGM, which ``starling.igm`` adds, to the light of the torus too. FSPS's own has metals
-  as well: between Lyman alpha and the limit it leaves 0.3% less light at z = 0.5, 1% at z = 2, 4.5% at z = 6.
+- Spectra are at rest and free of the IGM, which ``starling.igm`` adds, to the light of the torus too. FSPS's own has
+  metals as well: between Lyman alpha and the limit it leaves 0.3% less light at z = 0.5, 1% at z = 2, 4.5% at z = 6.
 
 Where FSPS has conventions of its own they stay: birth clouds end at the node of the SSP ages at 10 Myr and not at that
 age, stars of up to 20 Myr have nebulae, gas tables are interpolated in the logarithm, and the dust absorbs part of its
