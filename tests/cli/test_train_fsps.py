@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from starling.cli import app
 from starling.emulators.files import load_emulator, read_header
+from starling.emulators.spectra.files import read_quantiles
 
 CONFIG = """
 name: fsps
@@ -54,6 +55,31 @@ def _galaxy() -> dict[str, float]:
     dust = {"dust2": 0.3, "dust_index": -0.2, "dust1_fraction": 1.0}
     infrared = {"duste_qpah": 2.0, "duste_umin": 1.0, "log_duste_gamma": -2.0}
     return {"logmass": 10.0, "logzsol": -0.5, "gas_logz": -0.2, "zred": 0.7, **ratios, **dust, **infrared}
+
+
+SPECTRA = """
+name: spectra
+space: {model: desi_bgs, zred: [0.01, 0.4]}
+simulator: {code: fsps}
+spectra: {low_aa: 3600, high_aa: 9800, segments: [[3500, 0.005], [7500, 0.01]]}
+components: {n_basis: 64, most: 4}
+sets: {n_train: 96, n_validation: 32, n_test: 32, chunk: 32}
+network: {kind: pca, width: 8, depth: 1}
+training: {stages: [{epochs: 2, batch_size: 32}]}
+"""
+
+
+def test_an_emulator_of_spectra_of_fsps(fsps_home: Path, tmp_path: Path) -> None:
+    config, out = tmp_path / "spectra.yaml", tmp_path / "spectra.safetensors"
+    config.write_text(SPECTRA)
+    _run(
+        "train", config, "--out", out, "--workdir", tmp_path / "run", "--sps-home", fsps_home, "--workers", 2
+    )
+    header, _ = read_quantiles(out)
+    assert header["surrogate"] is True
+    assert header["simulator"]["code"] == "fsps"
+    said = _run("validate", out, "--simulate", 16, "--sps-home", fsps_home)
+    assert "SURROGATE" in said
 
 
 def test_what_is_missing_is_one_clear_message(surrogate_home: Path, tmp_path: Path) -> None:

@@ -117,6 +117,14 @@ def test_errors_name_the_key(tmp_path: Path, text: str, message: str) -> None:
         load_config(write(tmp_path, text))
 
 
+def test_spectra_of_fsps_are_whole(tmp_path: Path) -> None:
+    text = VALID.replace("bands: [sdss_g0, sdss_r0]", "spectra: {low_aa: 3000, high_aa: 9000}")
+    text = text.replace("{kind: direct}", NO_TORUS) + "space: {agn: false}\nsimulator: {code: fsps}\n"
+    with pytest.raises(ValueError, match="network.kind has to be pca"):
+        load_any_config(write(tmp_path, text))
+    assert load_any_config(write(tmp_path, text.replace(NO_TORUS, "{kind: pca}"))).simulator.code == "fsps"
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot read.*nowhere\.yaml"):
         load_config(tmp_path / "nowhere.yaml")

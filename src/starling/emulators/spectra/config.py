@@ -96,8 +96,8 @@ class SpectrumConfig(Section):
             raise ValueError(
                 "training.fresh and training.sobolev_weight are for photometry only: leave them out"
             )
-        if self.simulator.code != "exact":
-            raise ValueError("spectrum emulators imitate the exact model: simulator.code has to be exact")
+        if self.simulator.code == "fsps" and self.network.kind == "mixture":
+            raise ValueError("FSPS gives whole spectra, not their components: network.kind has to be pca")
         space = self.space.build()
         parts = self.network.networks()
         for part in parts.values():

@@ -10,6 +10,7 @@ from starling.sps.fsps.simulator import (
     FspsSpectra,
     describe_fsps,
     photometry_simulator,
+    pixel_simulator,
     spectrum_simulator,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "check_home",
     "describe_fsps",
     "photometry_simulator",
+    "pixel_simulator",
     "spectrum_simulator",
 ]

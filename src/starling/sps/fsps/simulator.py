@@ -15,12 +15,22 @@ from starling.components import SPECTRAL_PROPERTIES
 from starling.lines import AT_TEN_PC, REST_FRAME_BANDS, LineLight, line_light
 from starling.parameters import ParameterSpace
 from starling.photometry import LIGHT_AA_S, POGSON, load_bands, projection_matrix
+from starling.sfh import N_BINS, N_HISTORIES
 from starling.simulation.generate import Simulator
 from starling.sps.fsps.home import FspsWarning, Home, cautions
 from starling.sps.fsps.infrared import InfraredLight, read_infrared_light
 from starling.sps.fsps.pool import PATIENT, Inventory, Pool, Timeouts, describe_settings
+from starling.sps.fsps.process import explain
 from starling.sps.fsps.translate import is_desi, settings_of, translate
-from starling.sps.pixels import PixelGrid, Projection, make_pixels, make_projection, project, rebinning
+from starling.sps.pixels import (
+    PixelGrid,
+    Projection,
+    deposit_lines,
+    make_pixels,
+    make_projection,
+    project,
+    rebinning,
+)
 
 # Of the Lsun (3.839e33 erg/s) that FSPS's luminosities are in, in those of this package (IAU: 3.828e33).
 LSUN = 3.839e33 / 3.828e33
@@ -109,6 +119,11 @@ class Fsps:
         """The spectra of many galaxies."""
         galaxies = translate(self.space, theta)
         numbers, failures = self.pool.run(galaxies)
+        if failures:
+            said = (
+                f"FSPS failed at {len(failures)} of {len(theta)} galaxies: {explain(list(failures.values()))}"
+            )
+            warnings.warn(said, FspsWarning, stacklevel=2)
         self.failures += [Failure(np.array(theta[row]), reason) for row, reason in sorted(failures.items())]
         stellar, formed, dust = numbers[:, :3].T
         per_msun = LSUN / formed[:, None]
@@ -134,6 +149,34 @@ def spectrum_simulator(fsps: Fsps) -> Simulator:
     def simulate(theta: Float[np.ndarray, "row param"]) -> dict[str, np.ndarray]:
         found = fsps.spectra(theta)._asdict()
         return {"spectrum": found.pop("smooth"), **found}
+
+    return simulate
+
+
+def pixel_simulator(fsps: Fsps, pixels: PixelGrid, kept: slice) -> Simulator:
+    """A simulator of whole spectra in pixels of a grid (those ``kept``), emission lines in them, Lsun/Angstrom.
+
+    In the form of ``starling.components.Components``: FSPS does not tell the light of a bin from that of another, so
+    every bin, or basis history, has all of it, and dust, torus and separate lines have none. The sum is the spectrum.
+    """
+    operator = rebinning(fsps.wave_aa, pixels)[kept]
+    line_pixels = deposit_lines(fsps.line_wave_aa, np.eye(fsps.line_wave_aa.size), pixels)[:, kept]
+    n_bins = N_HISTORIES if is_desi(fsps.space) else N_BINS
+
+    def simulate(theta: Float[np.ndarray, "row param"]) -> dict[str, np.ndarray]:
+        found = fsps.spectra(theta)
+        light = ((operator @ found.smooth.T).T + found.lines @ line_pixels).astype(np.float32)
+        none, nothing = np.zeros((len(theta), n_bins), np.float32), np.zeros_like(light)
+        return {
+            "stars": np.repeat(light[:, None], n_bins, axis=1),
+            "lines": np.zeros((len(theta), 0), np.float32),
+            "absorbed": none,
+            "bolometric": none,
+            "mass_fraction": np.repeat(found.mass_fraction[:, None], n_bins, axis=1),
+            "dust": nothing,
+            "infrared_share": none[:, 0],
+            "torus": nothing,
+        }
 
     return simulate
 
