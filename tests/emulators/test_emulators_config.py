@@ -120,7 +120,7 @@ def test_errors_name_the_key(tmp_path: Path, text: str, message: str) -> None:
 def test_spectra_of_fsps_are_whole(tmp_path: Path) -> None:
     text = VALID.replace("bands: [sdss_g0, sdss_r0]", "spectra: {low_aa: 3000, high_aa: 9000}")
     text = text.replace("{kind: direct}", NO_TORUS) + "space: {agn: false}\nsimulator: {code: fsps}\n"
-    with pytest.raises(ValueError, match="network.kind has to be pca"):
+    with pytest.raises(ValueError, match=r"network\.kind has to be pca"):
         load_any_config(write(tmp_path, text))
     assert load_any_config(write(tmp_path, text.replace(NO_TORUS, "{kind: pca}"))).simulator.code == "fsps"
 

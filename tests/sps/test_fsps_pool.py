@@ -13,7 +13,6 @@ from starling.sps.fsps import FspsError
 from starling.sps.fsps.pool import Pool, Timeouts
 from starling.sps.fsps.translate import Galaxies, settings_of
 
-pytestmark = pytest.mark.usefixtures("fsps_home")
 N_PARAMETERS = len(settings_of(prospector_alpha()).names)
 
 # The protocol of `worker.py`; the first parameter of a galaxy says what happens to it, or to the setup.
@@ -54,20 +53,29 @@ OpenPool = Callable[..., Pool]
 
 
 @pytest.fixture
-def open_pool(fsps_home: Path, tmp_path: Path) -> Iterator[OpenPool]:
-    """Pools of the made-up process, ended after the test."""
+def open_pool(surrogate_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenPool]:
+    """Pools of the made-up process, ended after the test; FSPS itself does not have to be there."""
+    monkeypatch.setattr("starling.sps.fsps.pool.find_spec", lambda name: name)
     pools = []
 
     def make(workers: int = 1, setup: str = "", galaxy_s: float = 20.0, start_s: float = 20.0) -> Pool:
         script = tmp_path / "worker.py"
         script.write_text(textwrap.dedent(WORKER).replace("SETUP", setup))
         settings = settings_of(prospector_alpha())
-        pools.append(Pool(fsps_home, settings, workers, Timeouts(start_s, galaxy_s), script))
+        pools.append(Pool(surrogate_home, settings, workers, Timeouts(start_s, galaxy_s), script))
         return pools[-1]
 
     yield make
     for pool in pools:
         pool.close()
+
+
+def test_without_python_fsps_the_message_says_how_to_get_it(
+    surrogate_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("starling.sps.fsps.pool.find_spec", lambda name: None)
+    with pytest.raises(FspsError, match=r"pip install 'starling-sed\[fsps\]'"):
+        Pool(surrogate_home, settings_of(prospector_alpha()))
 
 
 def _galaxies(deeds: list[int]) -> Galaxies:
@@ -118,6 +126,11 @@ def test_processes_that_end_one_after_the_other_end_the_run(open_pool: OpenPool)
         pool.run(_galaxies([2] * 10))
     with pytest.raises(FspsError, match="have been ended"):
         pool.run(_galaxies([0]))
+
+
+def test_a_run_without_any_result_is_an_error(open_pool: OpenPool) -> None:
+    with pytest.raises(FspsError, match=r"failed at all 5 galaxies: AssertionError: out of range$"):
+        open_pool(2).run(_galaxies([4] * 5))
 
 
 def test_a_stop_during_the_setup_says_what_fsps_said(open_pool: OpenPool) -> None:

@@ -18,13 +18,11 @@ class Measurements(NamedTuple):
     differing: list[str]
 
 
-def measure(
-    path: Path, n: int, n_gradients: int, seed: int, sps_home: Path | None, workers: int = 1
-) -> Measurements:
+def measure(path: Path, n: int, n_gradients: int, seed: int, sps_home: Path | None) -> Measurements:
     """Simulate ``n`` galaxies from the prior, and the gradients of ``n_gradients`` others."""
     header, emulator = read_header(path), load_emulator(path)
     settings = SimulatorConfig.model_validate(header["config"]["simulator"])
-    with open_source(settings, emulator.space, emulator.bands, sps_home, workers=workers) as source:
+    with open_source(settings, emulator.space, emulator.bands, sps_home) as source:
         errors = errors_on_new_draws(emulator, source.simulate, n, seed)
     known = header["simulator"]
     differing = sorted(key for key, value in source.description.items() if value != known.get(key))

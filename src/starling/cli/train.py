@@ -32,8 +32,9 @@ def train(
         bool, typer.Option("--resume/--fresh", help="Continue a checkpoint, or train from the start.")
     ] = True,
     sps_home: Annotated[Path | None, SPS_HOME_OPTION] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Chunks to simulate at the same time.")] = os.cpu_count()
-    or 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Chunks to simulate at the same time; processes of FSPS.")
+    ] = os.cpu_count() or 1,
     gradients: Annotated[
         int, typer.Option(min=0, help="Galaxies to measure the error of the gradient with; 0: none.")
     ] = 512,

@@ -84,7 +84,7 @@ class Pool:
         """The answers of FSPS, in the order of the galaxies, whatever the order in which they are computed.
 
         A galaxy that makes FSPS fail, end or hang has a row of NaN and a reason, and the others go on in a new process.
-        Raises FspsError where process after process ends without a result.
+        Raises FspsError where process after process ends without a result, or where all of many galaxies fail.
         """
         with self._lock:
             if not self.processes:
@@ -146,6 +146,8 @@ class Pool:
                 if reason is not None:
                     self._replace(place, queues[place])
             self._feed(queues, galaxies)
+        if len(failures) == n > _HOPELESS:
+            raise FspsError(f"FSPS failed at all {n} galaxies: {explain(list(failures.values()))}")
         return Answers(numbers, failures)
 
     def _feed(self, queues: list[deque[int]], galaxies: Galaxies) -> None:
