@@ -73,7 +73,7 @@ def open_pool(surrogate_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_without_python_fsps_the_message_says_how_to_get_it(
     surrogate_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("starling.sps.fsps.pool.find_spec", lambda name: None)
+    monkeypatch.setattr("starling.sps.fsps.pool.find_spec", {}.get)
     with pytest.raises(FspsError, match=r"pip install 'starling-sed\[fsps\]'"):
         Pool(surrogate_home, settings_of(prospector_alpha()))
 

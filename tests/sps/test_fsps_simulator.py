@@ -208,6 +208,19 @@ def test_infrared_luminosity_is_that_of_the_dust(fsps: Fsps, by_hand: ByHand) ->
         np.testing.assert_allclose(found[row], np.log10(luminosity), atol=0.002)
 
 
+def test_dust_keeps_the_energy(fsps: Fsps) -> None:
+    """What dust absorbs it emits, also of its own light: FSPS sees to that for a galaxy, not for a Msun."""
+    theta = draws(SPACE, 4, dust2=3.0, log_fagn=-30.0)
+    frequency = LIGHT_AA_S / fsps.wave_aa
+    light = []
+    for dust2 in (0.0, 3.0):
+        theta[:, SPACE.index("dust2")] = dust2
+        found = fsps.spectra(theta)
+        spectrum = found.smooth * fsps.wave_aa**2 / LIGHT_AA_S
+        light.append(-np.trapezoid(spectrum, frequency, axis=1) + found.lines.sum(axis=1))
+    np.testing.assert_allclose(light[1], light[0], rtol=1e-6)
+
+
 def test_photometry_is_the_spectrum_through_filters_and_igm_with_its_lines(fsps: Fsps) -> None:
     theta = draws(SPACE, 6)
     theta[:, SPACE.index("zred")] = (0.15, 0.6, 1.0, 2.0, 3.5, 5.5)
