@@ -1,9 +1,10 @@
 """The exact models as simulators of spectra; spectrum emulators trained on them and compared with them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +31,9 @@ from starling.simulation import DrawPlan, Simulator
 from starling.simulation.store import write_atomically
 from starling.sps import make_pixels
 from starling.sps.composite import ExactModel, exact_model
+from starling.sps.fsps import Fsps, describe_fsps, pixel_simulator
 from starling.sps.histories import HistoryModel, history_model
-from starling.sps.pixels import DEFAULT_SEGMENTS
+from starling.sps.pixels import DEFAULT_LAST_AA, DEFAULT_SEGMENTS, PixelGrid
 from starling.validation.spectra import pixel_table, spectrum_card, spectrum_table, spectrum_verdict
 from starling.validation.spectrum_gradients import (
     spectrum_gradient_errors,
@@ -54,24 +56,24 @@ def train_spectra(
     hooks: Hooks,
 ) -> None:
     """Simulate, train, measure and write a spectrum emulator."""
-    model = build_spectral_model(config, sps_home)
-    emulator = train_spectrum_emulator(
-        config,
-        make_spectral_simulator(model, config.simulator.batch),
-        model.grid,
-        describe_spectral_model(model),
-        workdir=workdir,
-        out=out,
-        workers=workers,
-        resume=resume,
-        hooks=hooks,
-    )
-    if gradients:
+    with open_spectral_source(config, sps_home, workers) as source:
+        emulator = train_spectrum_emulator(
+            config,
+            source.simulate,
+            source.grid,
+            source.description,
+            workdir=workdir,
+            out=out,
+            workers=workers,
+            resume=resume,
+            hooks=hooks,
+        )
+    if gradients and source.exact is not None:
         hooks.say("errors of the gradient")
         # a seed of its own: the sets have those from 1000 times the configuration's on
         seed = 1000 * config.seed + GRADIENT_SEED
         header, quantiles = read_quantiles(out)
-        header["accuracy"]["gradient"] = spectrum_gradient_errors(emulator, model, gradients, seed)
+        header["accuracy"]["gradient"] = spectrum_gradient_errors(emulator, source.exact, gradients, seed)
         save_spectrum_emulator(out, emulator, header, quantiles)
 
 
@@ -114,20 +116,63 @@ def build_spectral_model(config: SpectrumConfig, sps_home: Path | None) -> Spect
     """The exact model that a configuration names, in its pixels; every emission line is apart from the continuum."""
     space = config.space.build()
     tables = named_tables(config.simulator.tables, space, sps_home)
-    segments = config.spectra.segments or DEFAULT_SEGMENTS
     model: ExactModel | HistoryModel
+    pixels = spectral_pixels(config)
     if config.space.model == "desi_bgs":
-        model = history_model(tables.ssp, make_pixels(segments, config.spectra.high_aa), space)
+        model = history_model(tables.ssp, pixels, space)
     else:
-        model = exact_model(tables, _ANY_BAND, space, pixels=make_pixels(segments), weak_line=0.0)
-    edges = model.pixels.edges_aa
+        model = exact_model(tables, _ANY_BAND, space, pixels=pixels, weak_line=0.0)
+    kept = kept_pixels(config, pixels)
+    return SpectralModel(model, kept.start, kept.stop)
+
+
+def spectral_pixels(config: SpectrumConfig) -> PixelGrid:
+    """The pixels of the simulators; those of the DESI model end where its spectra do."""
+    segments = config.spectra.segments or DEFAULT_SEGMENTS
+    return make_pixels(
+        segments, config.spectra.high_aa if config.space.model == "desi_bgs" else DEFAULT_LAST_AA
+    )
+
+
+def kept_pixels(config: SpectrumConfig, pixels: PixelGrid) -> slice:
+    """The pixels between ``low_aa`` and ``high_aa``; ValueError where there is none."""
+    edges = pixels.edges_aa
     inside = np.flatnonzero(
         (edges[:-1] >= config.spectra.low_aa * (1.0 - 1e-9))
         & (edges[1:] <= config.spectra.high_aa * (1.0 + 1e-9))
     )
     if not inside.size:
         raise ValueError("spectra: no pixel lies between low_aa and high_aa")
-    return SpectralModel(model, int(inside[0]), int(inside[-1]) + 1)
+    return slice(int(inside[0]), int(inside[-1]) + 1)
+
+
+class SpectralSource(NamedTuple):
+    """A simulator of spectra, what they are on, what decides them, and the model behind it if that has derivatives."""
+
+    simulate: Simulator
+    grid: SpectralGrid
+    description: dict[str, Any]
+    exact: SpectralModel | None
+
+
+@contextmanager
+def open_spectral_source(
+    config: SpectrumConfig, sps_home: Path | None, workers: int
+) -> Iterator[SpectralSource]:
+    """The simulator of a configuration; FSPS runs in ``workers`` processes, which end with the context."""
+    if config.simulator.code == "fsps":
+        pixels = spectral_pixels(config)
+        kept = kept_pixels(config, pixels)
+        edges = pixels.edges_aa[kept.start : kept.stop + 1]
+        with Fsps(config.space.build(), sps_home, workers=workers) as fsps:
+            grid = SpectralGrid(edges, jnp.zeros(0), jnp.zeros((0, edges.size - 1)))
+            pieces = {"pixels": edges.size - 1, "wave_aa": [float(edges[0]), float(edges[-1])]}
+            described = describe_fsps(fsps) | pieces
+            yield SpectralSource(pixel_simulator(fsps, pixels, kept), grid, described, None)
+        return
+    model = build_spectral_model(config, sps_home)
+    simulate = make_spectral_simulator(model, config.simulator.batch)
+    yield SpectralSource(simulate, model.grid, describe_spectral_model(model), model)
 
 
 def describe_spectral_model(model: SpectralModel) -> dict[str, Any]:
@@ -180,12 +225,13 @@ def validate_spectra(
     say(f"{header['simulator']['tables']}{surrogate}")
     if simulate:
         config = SpectrumConfig.model_validate(header["config"])
-        model = build_spectral_model(config, sps_home)
-        simulator = make_spectral_simulator(model, config.simulator.batch)
         plan = DrawPlan(emulator.space, simulate, seed, "uniform", 256)
-        errors = spectrum_errors(emulator, simulator, plan, model.grid.line_pixels)
+        with open_spectral_source(config, sps_home, workers=1) as source:
+            errors = spectrum_errors(emulator, source.simulate, plan, source.grid.line_pixels)
         header["accuracy"]["prior"], quantiles["prior"] = spectrum_statistics(errors, wave_aa)
-        header["accuracy"]["gradient"] = spectrum_gradient_errors(emulator, model, gradients, seed + 1)
+        if source.exact is not None:
+            found = spectrum_gradient_errors(emulator, source.exact, gradients, seed + 1)
+            header["accuracy"]["gradient"] = found
     say(spectrum_table(header))
     say(pixel_table(wave_aa, quantiles["prior"], header["accuracy"]["prior"]["levels"]))
     say(spectrum_verdict(header), highlight=False)

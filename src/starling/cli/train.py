@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from starling.emulators.spectra.config import SpectrumConfig
 
 SPS_HOME_OPTION = typer.Option(
-    "--sps-home", envvar="SPS_HOME", help="FSPS data directory, for the table of the AGN torus."
+    "--sps-home",
+    envvar="SPS_HOME",
+    help="FSPS data directory: for FSPS itself, and for the table of the AGN torus.",
 )
 
 GRADIENT_SEED = 999
@@ -30,8 +32,9 @@ def train(
         bool, typer.Option("--resume/--fresh", help="Continue a checkpoint, or train from the start.")
     ] = True,
     sps_home: Annotated[Path | None, SPS_HOME_OPTION] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Chunks to simulate at the same time.")] = os.cpu_count()
-    or 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Chunks to simulate at the same time; processes of FSPS.")
+    ] = os.cpu_count() or 1,
     gradients: Annotated[
         int, typer.Option(min=0, help="Galaxies to measure the error of the gradient with; 0: none.")
     ] = 512,
@@ -44,7 +47,7 @@ def train(
     from rich.console import Console
 
     from starling.cli.display import training_display
-    from starling.cli.simulator import build_model, describe_model, make_simulator
+    from starling.cli.source import open_source
     from starling.emulators.config import TrainingConfig
     from starling.emulators.files import add_accuracy, read_header
     from starling.emulators.pipeline import simulate_sets, train_emulator
@@ -61,34 +64,40 @@ def train(
             settings, out, workdir, resume=resume, sps_home=sps_home, workers=workers, gradients=gradients
         )
         return
-    model = build_model(settings.simulator.tables, settings.space.build(), settings.bands, sps_home)
     tangents = settings.training.sobolev_weight > 0
-    description = describe_model(model) | ({"tangents": True} if tangents else {})
-    simulator = make_simulator(model, settings.simulator.batch, components=True, tangents=tangents)
-    console = Console()
-    with training_display(console) as shown, stop_on_signal() as should_stop:
+    source = open_source(
+        settings.simulator,
+        settings.space.build(),
+        settings.bands,
+        sps_home,
+        workers=workers,
+        components=True,
+        tangents=tangents,
+    )
+    with source as found, training_display(Console()) as shown, stop_on_signal() as should_stop:
         hooks = shown._replace(should_stop=should_stop)
         try:
             sets = simulate_sets(
-                settings, simulator, description, workdir / "sets", workers=workers, hooks=hooks
+                settings, found.simulate, found.description, workdir / "sets", workers=workers, hooks=hooks
             )
             emulator = train_emulator(
                 settings,
                 sets,
-                description,
+                found.description,
                 workdir=workdir,
                 out=out,
                 resume=resume,
                 hooks=hooks,
-                simulator=simulator,
+                simulator=found.simulate,
             )
         except StoppedError as stopped:
             hooks.say(str(stopped))
             raise typer.Exit(130) from None
-    if gradients:
+    if gradients and found.exact is not None:
         # a seed of its own: the sets have those from 1000 times the configuration's on
         seed = 1000 * settings.seed + GRADIENT_SEED
-        add_accuracy(out, "gradient", gradient_errors(emulator, model, emulator.softening, gradients, seed))
+        error = gradient_errors(emulator, found.exact, emulator.softening, gradients, seed)
+        add_accuracy(out, "gradient", error)
     header = read_header(out)
     typer.echo(summary(header))
     if "gradient" in header["accuracy"]:

