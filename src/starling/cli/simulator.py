@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,49 @@ from jax import Array
 from jaxtyping import Float
 
 from starling.components import LOG_FAGN, SPECTRAL_PROPERTIES
+from starling.emulators.config import SimulatorConfig
+from starling.emulators.spectra.config import PixelsConfig
+from starling.emulators.stored import ASKED, asked_of
+from starling.execution import hash_arrays
 from starling.parameters import ParameterSpace
 from starling.simulation.directions import with_tangents
 from starling.simulation.generate import Simulator
 from starling.sps import ExactModel, Tables, exact_model, load_tables
+
+
+class Described(NamedTuple):
+    """A simulator, what decides its numbers (JSON-able), the model behind it, what all galaxies have in common."""
+
+    simulator: Simulator
+    description: dict[str, Any]
+    model: Any
+    coordinates: dict[str, np.ndarray]
+
+
+def photometry_simulator(
+    config: SimulatorConfig,
+    space: ParameterSpace,
+    bands: Sequence[str],
+    sps_home: Path | None,
+    *,
+    components: bool = True,
+    tangents: bool = False,
+) -> Described:
+    """The simulator of photometry that a configuration names."""
+    tables = named_tables(config.tables, space, sps_home)
+    model = exact_model(tables, bands, space)
+    description = describe_model(model) | described_source(config, tables)
+    description |= {"tangents": True} if tangents else {}
+    description |= {} if components else {"gives": "fluxes"}
+    simulator = make_simulator(model, config.batch, components=components, tangents=tangents)
+    return Described(simulator, description, model, {})
+
+
+def described_source(
+    config: SimulatorConfig, tables: Tables, pixels: PixelsConfig | None = None
+) -> dict[str, Any]:
+    """What a set says of where its numbers are from, beside the model's own description."""
+    return {ASKED: asked_of(config, pixels), "tables_sha256": hash_arrays(tables)}
 
 
 def named_tables(tables: str, space: ParameterSpace, sps_home: Path | None) -> Tables:

@@ -1,5 +1,6 @@
 """The exact models as simulators of spectra; spectrum emulators trained on them and compared with them."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,24 +12,28 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from starling.cli.simulator import named_tables
+from starling.cli.simulator import Described, described_source, named_tables
 from starling.cli.train import GRADIENT_SEED
 from starling.components import Components
 from starling.emulators.pipeline import Hooks
+from starling.emulators.simulate_config import SimulateConfig
 from starling.emulators.spectra.config import SpectrumConfig
 from starling.emulators.spectra.files import (
     load_spectrum_emulator,
     read_quantiles,
     save_spectrum_emulator,
 )
+from starling.emulators.spectra.grid import SpectralGrid
 from starling.emulators.spectra.model import whole
-from starling.emulators.spectra.pipeline import SpectralGrid, train_spectrum_emulator
-from starling.emulators.spectra.statistics import BAR, spectrum_errors, spectrum_statistics
+from starling.emulators.spectra.pipeline import train_spectrum_emulator
+from starling.emulators.spectra.sources import Stored, component_batches
+from starling.emulators.spectra.statistics import BAR, BATCH, spectrum_errors, spectrum_statistics
 from starling.parameters import ParameterSpace
 from starling.plotting.spectra import plot_spectrum_errors
 from starling.simulation import DrawPlan, Simulator
-from starling.simulation.store import write_atomically
-from starling.sps import make_pixels
+from starling.simulation.shards import write_atomically
+from starling.simulation.store import differences
+from starling.sps import Tables, make_pixels
 from starling.sps.composite import ExactModel, exact_model
 from starling.sps.histories import HistoryModel, history_model
 from starling.sps.pixels import DEFAULT_SEGMENTS
@@ -52,21 +57,25 @@ def train_spectra(
     workers: int,
     gradients: int,
     hooks: Hooks,
+    sets: Path | None = None,
 ) -> None:
-    """Simulate, train, measure and write a spectrum emulator."""
-    model = build_spectral_model(config, sps_home)
+    """Simulate, or take the sets of a folder; train, measure and write a spectrum emulator."""
+    stored = None if sets is None else Stored.open(config, sets)
+    exact = spectral_simulator(config, sps_home) if stored is None or gradients else None
+    source: tuple[Simulator | Stored, SpectralGrid, dict[str, Any]]
+    if stored is not None:
+        source = stored, stored.grid, stored.description
+    elif exact is not None:
+        source = exact.simulator, exact.model.grid, exact.description
     emulator = train_spectrum_emulator(
-        config,
-        make_spectral_simulator(model, config.simulator.batch),
-        model.grid,
-        describe_spectral_model(model),
-        workdir=workdir,
-        out=out,
-        workers=workers,
-        resume=resume,
-        hooks=hooks,
+        config, *source, workdir=workdir, out=out, workers=workers, resume=resume, hooks=hooks
     )
-    if gradients:
+    if exact is None:
+        return
+    model = exact.model
+    if differing := differences(json.loads(json.dumps(exact.description)), source[2]):
+        hooks.say(f"gradients are not measured: the sets are of another model ({', '.join(differing)})")
+    elif gradients:
         hooks.say("errors of the gradient")
         # a seed of its own: the sets have those from 1000 times the configuration's on
         seed = 1000 * config.seed + GRADIENT_SEED
@@ -110,10 +119,25 @@ class SpectralModel:
         return SpectralGrid(edges, nebular.line_wave_aa, nebular.line_pixels[:, self.start : self.stop])
 
 
+def spectral_simulator(config: SpectrumConfig | SimulateConfig, sps_home: Path | None) -> Described:
+    """The simulator of spectra that a configuration names."""
+    tables = named_tables(config.simulator.tables, config.space.build(), sps_home)
+    model = spectral_model(config, tables)
+    source = described_source(config.simulator, tables, config.spectra)
+    description = describe_spectral_model(model) | source
+    coordinates = {name: np.asarray(array, float) for name, array in model.grid._asdict().items()}
+    return Described(make_spectral_simulator(model, config.simulator.batch), description, model, coordinates)
+
+
 def build_spectral_model(config: SpectrumConfig, sps_home: Path | None) -> SpectralModel:
     """The exact model that a configuration names, in its pixels; every emission line is apart from the continuum."""
+    return spectral_model(config, named_tables(config.simulator.tables, config.space.build(), sps_home))
+
+
+def spectral_model(config: SpectrumConfig | SimulateConfig, tables: Tables) -> SpectralModel:
+    """The same on tables that are there."""
+    assert config.spectra is not None
     space = config.space.build()
-    tables = named_tables(config.simulator.tables, space, sps_home)
     segments = config.spectra.segments or DEFAULT_SEGMENTS
     model: ExactModel | HistoryModel
     if config.space.model == "desi_bgs":
@@ -183,7 +207,8 @@ def validate_spectra(
         model = build_spectral_model(config, sps_home)
         simulator = make_spectral_simulator(model, config.simulator.batch)
         plan = DrawPlan(emulator.space, simulate, seed, "uniform", 256)
-        errors = spectrum_errors(emulator, simulator, plan, model.grid.line_pixels)
+        found = component_batches(simulator, plan, BATCH)
+        errors = spectrum_errors(emulator, found, model.grid.line_pixels)
         header["accuracy"]["prior"], quantiles["prior"] = spectrum_statistics(errors, wave_aa)
         header["accuracy"]["gradient"] = spectrum_gradient_errors(emulator, model, gradients, seed + 1)
     say(spectrum_table(header))

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from starling.cli.simulator import build_model, describe_model, make_simulator
+from starling.cli.simulator import photometry_simulator
 from starling.emulators.pipeline import Hooks, simulate_sets
 from starling.plotting.study import study_figures
 from starling.simulation import SimulatedSet
@@ -21,11 +21,10 @@ def find_sets(
     whole = study.whole
     if folder is not None:
         return open_sets(whole, folder)
-    model = build_model(whole.simulator.tables, whole.space.build(), whole.bands, sps_home)
-    description = describe_model(model)
-    simulator = make_simulator(model, whole.simulator.batch, components=True)
-    found = simulate_sets(whole, simulator, description, workdir / "sets", workers=workers, hooks=hooks)
-    return found, description
+    exact = photometry_simulator(whole.simulator, whole.space.build(), whole.bands, sps_home)
+    folder = workdir / "sets"
+    found = simulate_sets(whole, exact.simulator, exact.description, folder, workers=workers, hooks=hooks)
+    return found, exact.description
 
 
 def report(console: Console, study: StudyConfig, workdir: Path) -> None:

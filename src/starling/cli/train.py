@@ -29,6 +29,12 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Continue a checkpoint, or train from the start.")
     ] = True,
+    sets: Annotated[
+        Path | None,
+        typer.Option(
+            help="Sets that `starling simulate` made, read only; default: simulate them in WORKDIR/sets."
+        ),
+    ] = None,
     sps_home: Annotated[Path | None, SPS_HOME_OPTION] = None,
     workers: Annotated[int, typer.Option(min=1, help="Chunks to simulate at the same time.")] = os.cpu_count()
     or 1,
@@ -44,10 +50,10 @@ def train(
     from rich.console import Console
 
     from starling.cli.display import training_display
-    from starling.cli.simulator import build_model, describe_model, make_simulator
+    from starling.cli.training_sets import find_sets
     from starling.emulators.config import TrainingConfig
     from starling.emulators.files import add_accuracy, read_header
-    from starling.emulators.pipeline import simulate_sets, train_emulator
+    from starling.emulators.pipeline import train_emulator
     from starling.emulators.spectra.config import load_any_config
     from starling.simulation import StoppedError
     from starling.validation.emulator import summary
@@ -58,37 +64,41 @@ def train(
     out = out or workdir / f"{settings.name}.safetensors"
     if not isinstance(settings, TrainingConfig):
         _train_spectra(
-            settings, out, workdir, resume=resume, sps_home=sps_home, workers=workers, gradients=gradients
+            settings,
+            out,
+            workdir,
+            sets,
+            resume=resume,
+            sps_home=sps_home,
+            workers=workers,
+            gradients=gradients,
         )
         return
-    model = build_model(settings.simulator.tables, settings.space.build(), settings.bands, sps_home)
-    tangents = settings.training.sobolev_weight > 0
-    description = describe_model(model) | ({"tangents": True} if tangents else {})
-    simulator = make_simulator(model, settings.simulator.batch, components=True, tangents=tangents)
     console = Console()
     with training_display(console) as shown, stop_on_signal() as should_stop:
         hooks = shown._replace(should_stop=should_stop)
         try:
-            sets = simulate_sets(
-                settings, simulator, description, workdir / "sets", workers=workers, hooks=hooks
-            )
+            found = find_sets(settings, sets, workdir, sps_home, workers, hooks, gradients=gradients > 0)
             emulator = train_emulator(
                 settings,
-                sets,
-                description,
+                found.sets,
+                found.description,
                 workdir=workdir,
                 out=out,
                 resume=resume,
                 hooks=hooks,
-                simulator=simulator,
+                simulator=found.simulator,
+                draws=found.draws,
             )
         except StoppedError as stopped:
             hooks.say(str(stopped))
             raise typer.Exit(130) from None
-    if gradients:
+    if gradients and found.model is not None:
         # a seed of its own: the sets have those from 1000 times the configuration's on
         seed = 1000 * settings.seed + GRADIENT_SEED
-        add_accuracy(out, "gradient", gradient_errors(emulator, model, emulator.softening, gradients, seed))
+        add_accuracy(
+            out, "gradient", gradient_errors(emulator, found.model, emulator.softening, gradients, seed)
+        )
     header = read_header(out)
     typer.echo(summary(header))
     if "gradient" in header["accuracy"]:
@@ -100,6 +110,7 @@ def _train_spectra(
     settings: "SpectrumConfig",
     out: Path,
     workdir: Path,
+    sets: Path | None,
     *,
     resume: bool,
     sps_home: Path | None,
@@ -129,6 +140,7 @@ def _train_spectra(
                 workers=workers,
                 gradients=gradients,
                 hooks=hooks,
+                sets=sets,
             )
         except StoppedError as stopped:
             hooks.say(str(stopped))
