@@ -15,8 +15,9 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -53,17 +54,33 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def storage(found: Described, plan: DrawPlan, rounds: int, folder: Path) -> tuple[float, float, float]:
-    """Galaxies per second on one core without storage, storage as a part of that time, bytes per galaxy."""
+class Storage(NamedTuple):
+    """Galaxies per second on one core without storage; storage, and bare files, over that time; bytes per galaxy."""
+
+    rate: float
+    overhead: float
+    files: float
+    size: float
+
+
+def bare_files(outputs: Mapping[str, np.ndarray], folder: Path) -> None:
+    """The same numbers as files without more: what the disk itself takes."""
+    folder.mkdir()
+    for name, array in outputs.items():
+        (folder / name).write_bytes(np.ascontiguousarray(array, np.float32).data)
+
+
+def storage(found: Described, plan: DrawPlan, rounds: int, folder: Path) -> Storage:
     open_set(folder, {"draws": plan.to_dict(), "simulator": found.description}, plan.n, found.coordinates)
-    found.simulator(draw_chunk(plan, 0))  # compiles
-    alone, stored = [], []
+    outputs = found.simulator(draw_chunk(plan, 0))  # compiles
+    alone, stored, files = [], [], []
     for index in range(rounds):
         alone.append(seconds(lambda index=index: found.simulator(draw_chunk(plan, 2 * index))))
         stored.append(seconds(lambda index=index: make_shard(found.simulator, plan, folder, 2 * index + 1)))
+        files.append(seconds(lambda index=index: bare_files(outputs, folder.parent / f"bare-{index}")))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    overhead = np.median(np.array(stored) / np.array(alone)) - 1.0
-    return plan.chunk / float(np.median(alone)), float(overhead), size / (rounds * plan.chunk)
+    over = [float(np.median(np.array(took) / np.array(alone))) for took in (stored, files)]
+    return Storage(plan.chunk / float(np.median(alone)), over[0] - 1.0, over[1], size / (rounds * plan.chunk))
 
 
 def scaling(found: Described, chunk: int, rounds: int, workers: list[int], folder: Path) -> dict[int, float]:
@@ -88,10 +105,15 @@ def report(name: str, found: Described, chunk: int, options: argparse.Namespace)
     with tempfile.TemporaryDirectory(dir=options.folder) as place:
         plan = DrawPlan(found.model.space, 2 * options.rounds * chunk, 1, chunk=chunk)
         pinned(min(CORES))
-        rate, overhead, size = storage(found, plan, options.rounds, Path(place) / "set")
+        cost = storage(found, plan, options.rounds, Path(place) / "set")
         pinned(None)
-        print(f"{name}: {rate:.0f} galaxies/s on one core ({1e3 / rate:.2f} ms each), shards of {chunk}")
-        print(f"  storage: {100 * overhead:.1f}% of the time of simulating, {size / 1e3:.1f} kB a galaxy")
+        print(
+            f"{name}: {cost.rate:.0f} galaxies/s on one core ({1e3 / cost.rate:.2f} ms each), shards of {chunk}"
+        )
+        print(
+            f"  storage: {100 * cost.overhead:.1f}% of the time of simulating (bare files: {100 * cost.files:.1f}%), "
+            f"{cost.size / 1e3:.1f} kB a galaxy"
+        )
         workers = [n for n in (1, 2, 4, 8, 16, 32) if n <= len(CORES)]
         grown = scaling(found, chunk, options.rounds, workers, Path(place) / "scaling")
         print("  rate over that of one worker: " + ", ".join(f"{n}: {grown[n]:.2f}" for n in workers))
@@ -103,7 +125,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument(
-        "--chunk", type=int, default=256, help="galaxies in a shard of photometry; spectra: half"
+        "--chunk", type=int, default=1024, help="galaxies in a shard of photometry; spectra: half"
     )
     parser.add_argument("--sps-home", type=Path, default=None, help="FSPS data directory, for the AGN torus")
     parser.add_argument(

@@ -184,6 +184,30 @@ def test_any_reader_of_zarr_opens_it(tmp_path: Path) -> None:
     assert manifest["versions"][0]["zarr"] == zarr.__version__
 
 
+def test_shards_are_the_bytes_that_zarr_writes(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((1500, 3), np.float32)
+
+    def simulate(theta: np.ndarray) -> dict[str, np.ndarray]:
+        return {"rest_flux": values[: len(theta)] + theta[:, :1]}
+
+    plan = DrawPlan(SPACE, 1500, 1, chunk=1024)
+    simulate_set(simulate, plan, tmp_path / "set", description={})
+    array = zarr.open_group(tmp_path / "set" / "data.zarr", mode="r")["rest_flux"]
+    again = zarr.create_array(
+        tmp_path / "again",
+        shape=array.shape,
+        chunks=array.chunks,
+        shards=array.shards,
+        dtype="<f4",
+        compressors=array.compressors,
+        fill_value=float("nan"),
+    )
+    again[:] = array[:]
+    for index in ("0", "1"):
+        ours, theirs = shard(tmp_path / "set", int(index)), tmp_path / "again" / "c" / index / "0"
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
 def test_a_stopped_and_resumed_set_is_identical_whatever_the_workers(tmp_path: Path) -> None:
     make(tmp_path / "whole")
     with pytest.raises(StoppedError, match="64 of 200 rows"):
@@ -227,7 +251,7 @@ def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
     (tmp_path / "parts" / RECORDS / ".000001.json.1.1.part").write_bytes(b"{")
     (tmp_path / "parts" / "data.zarr" / "theta" / "zarr.1a.partial").write_bytes(b"{")
     (shard(tmp_path / "parts", 24).parent).mkdir(parents=True, exist_ok=True)
-    (shard(tmp_path / "parts", 24).parent / "0.1a.partial").write_bytes(b"half")
+    (shard(tmp_path / "parts", 24).parent / ".0.1.1.part").write_bytes(b"half")
     assert len(missing_shards(tmp_path / "parts", [64] * 25)) <= 18
     make(tmp_path / "parts", n=1600, workers=2)
     assert contents(tmp_path / "whole") == contents(tmp_path / "parts")

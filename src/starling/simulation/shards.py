@@ -2,17 +2,18 @@
 
 ``data.zarr`` has an array ``theta`` [row, parameter] and one for every output of the simulator, rows first, float32,
 NaN where nothing is; any reader of zarr 3 opens it. Shard ``i`` is the file ``NAME/c/i/0...`` of every array, in
-blocks of ``BLOCK`` rows, each with a CRC-32C. ``shards/000000.json`` is written last: number of rows, the CRC-32 of
-every file, rows that failed and why. A shard without a record that fits its files is not there.
+blocks of ``BLOCK`` rows, each with a CRC-32C. ``shards/000000.json`` is written last: number of rows, the
+checksums, rows that failed and why. A shard without a record that fits its files is not there.
 ``data.zarr/coordinates`` has what all rows have in common, float64.
 """
 
 import json
+import math
 import os
 import shutil
 import threading
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,12 +23,13 @@ from jaxtyping import Float
 from zarr.codecs import Crc32cCodec
 from zarr.errors import ContainsArrayError
 
+from starling.simulation.blocks import blocks_are_whole, write_blocks
+
 DATA = "data.zarr"
 COORDINATES = "coordinates"
 RECORDS = "shards"
 THETA = "theta"
 BLOCK = 256
-_PIECE = 1 << 24  # bytes of a file that are in memory while its checksum is computed
 
 _CHANNELS = {"stars": ("bin", "channel"), "dust": ("channel",), "torus": ("channel",)}
 _BINS = dict.fromkeys(("absorbed", "bolometric", "mass_fraction"), ("bin",))
@@ -36,22 +38,26 @@ _DIMENSIONS = _CHANNELS | _BINS | _OTHERS | {THETA: ("parameter",), "direction":
 
 
 class Record(NamedTuple):
-    """What is known of a shard: rows, CRC-32 of the file of every array, rows (of the set) that failed, and why."""
+    """What is known of a shard: rows, checksums of every array's blocks, rows (of the set) that failed, and why."""
 
     rows: int
-    crc32: dict[str, int]
+    crc32c: dict[str, list[int]]
     failed: dict[int, str]
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that, whatever happens, ``path`` holds the old content or the new, never a part."""
+def write_atomically(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Write a file so that, whatever happens, ``path`` holds the old content or the new, never a part.
+
+    Without ``sync`` that is so unless the machine itself stops.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         with temporary.open("wb") as handle:
             handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
+            if sync:
+                handle.flush()
+                os.fsync(handle.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -93,22 +99,17 @@ def write_shard(
     Any number of threads or processes may write shards of a set at the same time. OSError where the disk refuses.
     """
     record_path(folder, index).unlink(missing_ok=True)
-    group = zarr.open_group(folder / DATA, mode="r+")
-    rows = {len(array) for array in arrays.values()}
-    (n_rows,) = rows
-    start = index * chunk
+    (n_rows,) = {len(array) for array in arrays.values()}
+    block = min(BLOCK, chunk)
+    crc = {}
     for name, values in arrays.items():
         shutil.rmtree(folder / DATA / name / "c" / str(index), ignore_errors=True)
-        array = _array(group, name, (n, *values.shape[1:]), chunk)
-        if values.size:
-            array[start : start + n_rows] = values
-    crc = {name: _crc32(_shard_path(folder, name, values.ndim, index)) for name, values in arrays.items()}
-    content = {
-        "rows": n_rows,
-        "crc32": crc,
-        "failed": [[int(row), reason] for row, reason in sorted(failed.items())],
-    }
-    write_atomically(record_path(folder, index), json.dumps(content, indent=1).encode())
+        _ensure_array(folder / DATA, name, (n, *values.shape[1:]), chunk)
+        path = _shard_path(folder, name, values.ndim, index)
+        crc[name] = write_blocks(path, values, block, chunk // block) if values.size else []
+    content = {"rows": n_rows, "crc32c": crc, "failed": [[int(row), failed[row]] for row in sorted(failed)]}
+    # not synchronised with the disk: what a loss of power mixes up the checksums tell
+    write_atomically(record_path(folder, index), json.dumps(content).encode(), sync=False)
 
 
 def record_path(folder: Path, index: int) -> Path:
@@ -120,7 +121,7 @@ def read_record(folder: Path, index: int) -> Record | None:
     """The record of a shard; None where there is none that can be read."""
     try:
         content = json.loads(record_path(folder, index).read_text())
-        return Record(content["rows"], content["crc32"], {int(row): why for row, why in content["failed"]})
+        return Record(content["rows"], content["crc32c"], {int(row): why for row, why in content["failed"]})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -136,15 +137,20 @@ def missing_shards(folder: Path, rows: Sequence[int]) -> list[int]:
 
 def _is_whole(folder: Path, arrays: Mapping[str, Any], index: int, n_rows: int) -> bool:
     record = read_record(folder, index)
-    if record is None or record.rows < n_rows or arrays.keys() != record.crc32.keys():
+    if record is None or record.rows < n_rows or arrays.keys() != record.crc32c.keys():
         return False
     try:
         return all(
-            _crc32(_shard_path(folder, name, arrays[name].ndim, index)) == crc
-            for name, crc in record.crc32.items()
+            _array_is_whole(folder, arrays[name], name, index, crcs) for name, crcs in record.crc32c.items()
         )
     except OSError:
         return False
+
+
+def _array_is_whole(folder: Path, array: Any, name: str, index: int, crcs: Sequence[int]) -> bool:
+    block_bytes = 4 * math.prod(array.chunks) if array.size else 0
+    path = _shard_path(folder, name, array.ndim, index)
+    return blocks_are_whole(path, crcs, block_bytes, array.shards[0] // array.chunks[0])
 
 
 def read_rows(
@@ -184,43 +190,31 @@ def n_rows_of(folder: Path) -> int:
     return int(arrays[THETA].shape[0]) if THETA in arrays else 0
 
 
-def _array(group: Any, name: str, shape: tuple[int, ...], chunk: int) -> Any:
-    """The array of an output, made where there is none; every process that makes it writes the same."""
-    if name not in group:
-        inside = tuple(max(1, size) for size in shape[1:])
-        own = tuple(f"{name}_{axis}" for axis in range(1, len(shape)))
-        known = _DIMENSIONS.get(name.removeprefix("tangent_"), own)
-        try:
-            return group.create_array(
-                name,
-                shape=shape,
-                dtype="<f4",
-                chunks=(min(BLOCK, chunk), *inside),
-                shards=(chunk, *inside),
-                compressors=Crc32cCodec(),
-                fill_value=float("nan"),
-                dimension_names=("row", *(known if len(known) == len(own) else own)),
+def _ensure_array(data: Path, name: str, shape: tuple[int, ...], chunk: int) -> None:
+    """Make the array of an output where there is none; every thread and process that makes it writes the same."""
+    metadata = data / name / "zarr.json"
+    if metadata.exists():
+        before = tuple(json.loads(metadata.read_text())["shape"][1:])
+        if before != shape[1:]:
+            raise ValueError(
+                f"the simulator gave {name} of shape {shape[1:]} per galaxy, and {before} before"
             )
-        except ContainsArrayError:
-            pass
-    array = group[name]
-    if array.shape[1:] != shape[1:]:
-        raise ValueError(
-            f"the simulator gave {name} of shape {shape[1:]} per galaxy, and {array.shape[1:]} before"
+        return
+    inside = tuple(max(1, size) for size in shape[1:])
+    own = tuple(f"{name}_{axis}" for axis in range(1, len(shape)))
+    known = _DIMENSIONS.get(name.removeprefix("tangent_"), own)
+    with suppress(ContainsArrayError):
+        zarr.open_group(data, mode="r+").create_array(
+            name,
+            shape=shape,
+            dtype="<f4",
+            chunks=(min(BLOCK, chunk), *inside),
+            shards=(chunk, *inside),
+            compressors=Crc32cCodec(),
+            fill_value=float("nan"),
+            dimension_names=("row", *(known if len(known) == len(own) else own)),
         )
-    return array
 
 
 def _shard_path(folder: Path, name: str, ndim: int, index: int) -> Path:
     return folder / DATA / name / "c" / "/".join([str(index), *["0"] * (ndim - 1)])
-
-
-def _crc32(path: Path) -> int:
-    """CRC-32 of a file; 0 where there is none, as zarr keeps no file of a shard without numbers."""
-    if not path.exists():
-        return 0
-    crc = 0
-    with path.open("rb") as handle:
-        while piece := handle.read(_PIECE):
-            crc = zlib.crc32(piece, crc)
-    return crc

@@ -226,4 +226,12 @@ def write_failed(folder: Path, names: Sequence[str], n: int) -> None:
 
 def finite_rows(*arrays: Float[np.ndarray, "row ..."]) -> np.ndarray:
     """True for the rows in which every number of every array is finite."""
-    return np.logical_and.reduce([np.isfinite(array.reshape(len(array), -1)).all(axis=1) for array in arrays])
+    return np.logical_and.reduce([_finite(array.reshape(len(array), -1)) for array in arrays])
+
+
+def _finite(rows: Float[np.ndarray, "row number"]) -> np.ndarray:
+    """The same for one array: a sum is finite, or (it may have overflown) its terms are looked at."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        good = np.isfinite(rows.sum(axis=1))
+    good[~good] = np.isfinite(rows[~good]).all(axis=1)
+    return good
