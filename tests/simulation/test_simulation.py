@@ -42,7 +42,12 @@ SPACE = prospector_alpha(agn=False)
 
 
 def simulator(theta: np.ndarray) -> dict[str, np.ndarray]:
-    return {"rest_flux": theta[:, :3] ** 2, "properties": theta[:, 3:5], "lines": theta[:, :0]}
+    return {
+        "rest_flux": theta[:, :3] ** 2,
+        "properties": theta[:, 3:5],
+        "lines": theta[:, :0],
+        "infrared_share": theta[:, 2],
+    }
 
 
 def make(folder: Path, n: int = 200, seed: int = 1, **options: Any) -> int:
@@ -170,7 +175,8 @@ def test_the_set_holds_what_the_simulator_says(tmp_path: Path) -> None:
 def test_any_reader_of_zarr_opens_it(tmp_path: Path) -> None:
     make(tmp_path)
     group = zarr.open_group(tmp_path / "data.zarr", mode="r")
-    assert sorted(name for name, _ in group.arrays()) == ["lines", "properties", "rest_flux", "theta"]
+    expected = ["infrared_share", "lines", "properties", "rest_flux", "theta"]
+    assert sorted(name for name, _ in group.arrays()) == expected
     array = group["rest_flux"]
     assert (array.shape, array.shards, array.dtype) == ((200, 3), (64, 3), np.float32)
     assert array.metadata.dimension_names == ("row", "band")
@@ -229,7 +235,12 @@ from starling.spaces import prospector_alpha
 
 def simulator(theta):
     time.sleep(0.1)
-    return {"rest_flux": theta[:, :3] ** 2, "properties": theta[:, 3:5], "lines": theta[:, :0]}
+    return {
+        "rest_flux": theta[:, :3] ** 2,
+        "properties": theta[:, 3:5],
+        "lines": theta[:, :0],
+        "infrared_share": theta[:, 2],
+    }
 
 plan = DrawPlan(prospector_alpha(agn=False), 1600, 1, chunk=64)
 simulate_set(simulator, plan, Path(sys.argv[1]), description={"bands": ["a"]}, workers=int(sys.argv[2]))
@@ -252,6 +263,7 @@ def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
     (tmp_path / "parts" / "data.zarr" / "theta" / "zarr.1a.partial").write_bytes(b"{")
     (shard(tmp_path / "parts", 24).parent).mkdir(parents=True, exist_ok=True)
     (shard(tmp_path / "parts", 24).parent / ".0.1.1.part").write_bytes(b"half")
+    (tmp_path / "parts" / "data.zarr" / "infrared_share" / "c" / ".24.1.1.part").write_bytes(b"half")
     assert len(missing_shards(tmp_path / "parts", [64] * 25)) <= 18
     make(tmp_path / "parts", n=1600, workers=2)
     assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
@@ -273,6 +285,15 @@ def test_a_damaged_shard_is_made_again(tmp_path: Path) -> None:
     assert missing_shards(tmp_path / "set", [64, 64, 64, 8]) == [0, 1, 2, 3]
     make(tmp_path / "set")
     assert contents(tmp_path / "set") == before
+
+
+@pytest.mark.parametrize("path", ["zarr.json", "theta/zarr.json"])
+def test_damaged_metadata_are_made_again(tmp_path: Path, path: str) -> None:
+    make(tmp_path)
+    before = contents(tmp_path)
+    (tmp_path / "data.zarr" / path).write_text("{")
+    make(tmp_path)
+    assert contents(tmp_path) == before
 
 
 def flaky(theta: np.ndarray) -> dict[str, Any]:
@@ -353,7 +374,10 @@ def test_other_libraries_are_noted(tmp_path: Path) -> None:
 
 def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(ValueError, match="not a simulated set of format version 3"):
+    with pytest.raises(ValueError, match="not a simulated set of format version 3 but something else"):
+        make(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"format": "starling-simulated-set", "version": 2}')
+    with pytest.raises(ValueError, match=r"but version 2; remove the folder, and simulate anew"):
         make(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(ValueError, match="not a readable manifest"):

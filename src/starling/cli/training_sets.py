@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from starling.cli.simulator import photometry_simulator
 from starling.emulators.config import TrainingConfig
-from starling.emulators.pipeline import Hooks, draw_plans, draws_of, simulate_sets
+from starling.emulators.pipeline import Hooks, draw_plans, simulate_sets
+from starling.emulators.provenance import draws_of
 from starling.emulators.stored import open_sets
 from starling.simulation import SimulatedSet, Simulator
 from starling.simulation.store import differences

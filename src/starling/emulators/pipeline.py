@@ -1,9 +1,7 @@
 """From a configuration and a simulator to an emulator file: simulate, train, measure, calibrate, write."""
 
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +25,7 @@ from starling.emulators.mixture import MixtureCore
 from starling.emulators.photometry import PhotometryEmulator
 from starling.emulators.prepare import Prepared, prepare
 from starling.emulators.proposals import Proposal
+from starling.emulators.provenance import describe_training_set, draws_of, provenance
 from starling.emulators.rows import FixedRows, RowSource
 from starling.emulators.schedule import n_epochs
 from starling.emulators.statistics import error_statistics
@@ -38,7 +37,7 @@ from starling.lines import LineLight, line_light
 from starling.parameters import ParameterSpace
 from starling.photometry import arsinh_magnitude, load_bands
 from starling.simulation import DrawPlan, Plan, Progress, SimulatedSet, Simulator, read_set, simulate_set
-from starling.simulation.store import FAILED, content_hash, identity_hash, library_versions
+from starling.simulation.store import FAILED, identity_hash
 from starling.spaces import training_space
 
 
@@ -243,26 +242,6 @@ def _train_core(
     return prepared.core(model)
 
 
-def draws_of(plans: Mapping[str, Plan]) -> dict[str, dict[str, Any]]:
-    """What decides the points of sets, JSON-able, by name."""
-    return {name: plan.to_dict() | {"n": plan.n} for name, plan in plans.items()}
-
-
-def describe_training_set(
-    draws: Mapping[str, Mapping[str, Any]],
-    sets: Mapping[str, SimulatedSet],
-    description: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Rows of the training sets, the hash of their numbers, and that of what decides these (draws and simulator)."""
-    train = {name: simulated for name, simulated in sets.items() if name.startswith("train")}
-    draws = {name: dict(drawn) for name, drawn in draws.items() if name in train}
-    return {
-        "rows": {name: len(simulated.theta) for name, simulated in train.items()},
-        "sha256": content_hash(train),
-        "identity_sha256": identity_hash({"draws": draws, "simulator": dict(description)}),
-    }
-
-
 def _row_source(
     config: TrainingConfig, prepared: Prepared, simulator: Simulator | None, folder: Path, hooks: Hooks
 ) -> RowSource:
@@ -312,23 +291,6 @@ def _errors(core: DirectCore | MixtureCore | StitchedCore, exact: Totals) -> Flo
     flux, properties = predict(core, exact.theta)
     magnitudes = arsinh_magnitude(flux, exact.softening)
     return np.hstack([magnitudes - exact.magnitudes, properties - exact.properties])
-
-
-def provenance() -> dict[str, Any]:
-    """When and with what: time, versions, and the commit where the code is a git checkout (else None)."""
-    libraries = ("starling-sed", "jax", "flax", "optax", "numpy", "astro-sedpy")
-    try:
-        where = Path(__file__).parent
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        commit = None
-    return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": library_versions(libraries),
-        "git_commit": commit,
-    }
 
 
 def _observed_softening(config: TrainingConfig, theta: Float[np.ndarray, "row param"]) -> float:

@@ -67,9 +67,7 @@ def prepare_shards(folder: Path, n: int, coordinates: Mapping[str, np.ndarray]) 
     """Make the group where there is none; remove what a killed process left; arrays get room for ``n`` rows."""
     data = folder / DATA
     (folder / RECORDS).mkdir(parents=True, exist_ok=True)
-    for pattern in (".*.part", f"{RECORDS}/.*.part", f"{DATA}/*.partial", f"{DATA}/*/*.partial"):
-        for path in folder.glob(pattern):
-            path.unlink()
+    _clean(folder)
     if not (data / "zarr.json").exists():
         zarr.create_group(data, zarr_format=3)
     for _, array in zarr.open_group(data, mode="r+").arrays():
@@ -83,6 +81,26 @@ def prepare_shards(folder: Path, n: int, coordinates: Mapping[str, np.ndarray]) 
                 group.create_array(
                     name, data=np.asarray(values, "<f8"), compressors=Crc32cCodec(), overwrite=True
                 )
+
+
+def _clean(folder: Path) -> None:
+    """Remove what a killed process left half written, and arrays whose metadata are damaged: they are made again."""
+    data = folder / DATA
+    for pattern in (".*.part", f"{RECORDS}/.*.part", f"{DATA}/*/c/.*.part", f"{DATA}/**/*.partial"):
+        for path in folder.glob(pattern):
+            path.unlink()
+    if not _is_json(data / "zarr.json"):
+        (data / "zarr.json").unlink(missing_ok=True)
+    for path in (*data.glob("*/"), *(data / COORDINATES).glob("*/")):
+        if not _is_json(path / "zarr.json"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_text()), dict)
+    except (OSError, ValueError):
+        return False
 
 
 def write_shard(

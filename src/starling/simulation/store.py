@@ -160,8 +160,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder / MANIFEST} is not a readable manifest: {error}; remove the folder"
         ) from error
     if manifest.get("format") != FORMAT or manifest.get("version") != FORMAT_VERSION:
+        found = f"version {manifest['version']}" if manifest.get("format") == FORMAT else "something else"
         raise ValueError(
-            f"{folder} is not a simulated set of format version {FORMAT_VERSION}; remove the folder"
+            f"{folder} is not a simulated set of format version {FORMAT_VERSION} but {found}; remove the folder, and "
+            "simulate anew"
         )
     return manifest
 

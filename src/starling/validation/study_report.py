@@ -18,7 +18,7 @@ from starling.emulators.branch import Branch
 from starling.emulators.config import DirectConfig
 from starling.emulators.direct import ROLE, direct_core
 from starling.emulators.networks import Network
-from starling.emulators.pipeline import provenance
+from starling.emulators.provenance import provenance
 from starling.emulators.schedule import n_epochs
 from starling.photometry import load_bands
 from starling.simulation.shards import write_atomically

@@ -13,13 +13,8 @@ from starling.components import Components
 from starling.emulators.branch import Branch
 from starling.emulators.direct import DirectRows, direct_task
 from starling.emulators.features import fit_features
-from starling.emulators.pipeline import (
-    SILENT,
-    Hooks,
-    describe_training_set,
-    plans_of,
-    provenance,
-)
+from starling.emulators.pipeline import SILENT, Hooks, plans_of
+from starling.emulators.provenance import describe_training_set, provenance
 from starling.emulators.spectra.basis import Basis, Encoder, Moments, make_ranges
 from starling.emulators.spectra.config import SpectrumConfig
 from starling.emulators.spectra.files import load_spectrum_emulator, save_spectrum_emulator

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from starling.components import Components, components_from
-from starling.emulators.pipeline import Hooks, draws_of, plans_of, simulate_plans
+from starling.emulators.pipeline import Hooks, plans_of, simulate_plans
+from starling.emulators.provenance import draws_of
 from starling.emulators.spectra.config import SpectrumConfig
 from starling.emulators.spectra.grid import SpectralGrid
 from starling.emulators.stored import asked_of, check_sets
