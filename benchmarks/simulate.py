@@ -1,23 +1,29 @@
-"""Training sets of the exact JAX model: galaxies per second and core, cost of storage, scaling over workers.
+"""Training sets of the exact JAX model: galaxies per second and core, cost of storage, scaling over cores and workers.
 
     uv run python benchmarks/simulate.py                     # photometry in 25 bands, and spectra of 0.1 to 30 um
     uv run python benchmarks/simulate.py --sps-home DIR      # with the AGN torus
 
-One core computes a shard, without and with putting it on disk, in alternating rounds, so that whatever else the machine
-does meets both; then shards are made by 1, 2, ... workers, alternating too. Figures are medians over rounds, and ratios
-are of the same round. Storage is all of it: encoding, checksums, files, the record that is synchronised with the disk.
+A process of its own, bound to so many cores, with as many workers, makes shards of a set; that with one core also
+tells storage apart: the simulator is timed, then everything that ``make_shard`` does beside it (failures, encoding,
+checksums, files, the record), then bare files with the same numbers, which is what the disk takes. Figures are medians
+over rounds; storage and bare files are parts of the simulator's time of the same round.
 """
 
 import argparse
+import json
 import os
+import subprocess
+import sys
 
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+if hasattr(os, "sched_setaffinity") and "--cores" in sys.argv:  # before JAX starts its threads
+    wanted = int(sys.argv[sys.argv.index("--cores") + 1])
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:wanted])
 
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -39,91 +45,86 @@ BANDS = (
 )
 
 
-def pinned(core: int | None) -> None:
-    """Keep the process on one core, or let it use all that it had."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, CORES if core is None else {core})
-
-
-CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-
-
 def seconds(action: Callable[[], object]) -> float:
     start = time.perf_counter()
     action()
     return time.perf_counter() - start
 
 
-class Storage(NamedTuple):
-    """Galaxies per second on one core without storage; storage, and bare files, over that time; bytes per galaxy."""
-
-    rate: float
-    overhead: float
-    files: float
-    size: float
-
-
 def bare_files(outputs: Mapping[str, np.ndarray], folder: Path) -> None:
-    """The same numbers as files without more: what the disk itself takes."""
     folder.mkdir()
     for name, array in outputs.items():
         (folder / name).write_bytes(np.ascontiguousarray(array, np.float32).data)
 
 
-def storage(found: Described, plan: DrawPlan, rounds: int, folder: Path) -> Storage:
+def storage(found: Described, chunk: int, rounds: int, place: Path) -> dict[str, float]:
+    """Milliseconds per galaxy without storage; storage, and bare files, over that time; bytes per galaxy."""
+    plan, folder = DrawPlan(found.model.space, rounds * chunk, 1, chunk=chunk), place / "set"
     open_set(folder, {"draws": plan.to_dict(), "simulator": found.description}, plan.n, found.coordinates)
-    outputs = found.simulator(draw_chunk(plan, 0))  # compiles
     alone, stored, files = [], [], []
     for index in range(rounds):
-        alone.append(seconds(lambda index=index: found.simulator(draw_chunk(plan, 2 * index))))
-        stored.append(seconds(lambda index=index: make_shard(found.simulator, plan, folder, 2 * index + 1)))
-        files.append(seconds(lambda index=index: bare_files(outputs, folder.parent / f"bare-{index}")))
+        drawing = seconds(lambda index=index: draw_chunk(plan, index))
+        theta = draw_chunk(plan, index)
+        start = time.perf_counter()
+        outputs = found.simulator(theta)
+        alone.append(time.perf_counter() - start)
+        made = seconds(
+            lambda index=index, outputs=outputs: make_shard(lambda _: outputs, plan, folder, index)
+        )
+        stored.append(made - drawing)
+        files.append(
+            seconds(lambda index=index, outputs=outputs: bare_files(outputs, place / f"bare-{index}"))
+        )
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    over = [float(np.median(np.array(took) / np.array(alone))) for took in (stored, files)]
-    return Storage(plan.chunk / float(np.median(alone)), over[0] - 1.0, over[1], size / (rounds * plan.chunk))
+    over = {
+        name: float(np.median(np.array(took) / alone))
+        for name, took in (("storage", stored), ("bare", files))
+    }
+    return over | {"ms": 1e3 * float(np.median(alone)) / chunk, "bytes": size / (rounds * chunk)}
 
 
-def scaling(found: Described, chunk: int, rounds: int, workers: list[int], folder: Path) -> dict[int, float]:
-    """Rate with so many workers over that with one, every worker making one shard."""
-    took: dict[int, list[float]] = {n: [] for n in workers}
-    for index in range(rounds):
-        for n in workers:
-            plan = DrawPlan(found.model.space, n * chunk, 100 * index + n, chunk=chunk)
-            where = folder / f"{index}-{n}"
-            took[n].append(
-                seconds(
-                    lambda plan=plan, where=where, n=n: simulate_set(
-                        found.simulator, plan, where, description=found.description, workers=n
-                    )
-                )
+def rate(found: Described, workers: int, chunk: int, rounds: int, place: Path) -> float:
+    """Galaxies per second of whole calls in which every worker makes two shards."""
+    n = 2 * workers * chunk
+    plans = [DrawPlan(found.model.space, n, 10 + index, chunk=chunk) for index in range(rounds)]
+    took = [
+        seconds(
+            lambda plan=plan: simulate_set(
+                found.simulator, plan, place / str(plan.seed), description=found.description, workers=workers
             )
-    first = np.array(took[workers[0]])
-    return {n: float(np.median(n * first / np.array(took[n]))) for n in workers}
+        )
+        for plan in plans
+    ]
+    return n / float(np.median(took))
 
 
-def report(name: str, found: Described, chunk: int, options: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory(dir=options.folder) as place:
-        plan = DrawPlan(found.model.space, 2 * options.rounds * chunk, 1, chunk=chunk)
-        pinned(min(CORES))
-        cost = storage(found, plan, options.rounds, Path(place) / "set")
-        pinned(None)
-        print(
-            f"{name}: {cost.rate:.0f} galaxies/s on one core ({1e3 / cost.rate:.2f} ms each), shards of {chunk}"
-        )
-        print(
-            f"  storage: {100 * cost.overhead:.1f}% of the time of simulating (bare files: {100 * cost.files:.1f}%), "
-            f"{cost.size / 1e3:.1f} kB a galaxy"
-        )
-        workers = [n for n in (1, 2, 4, 8, 16, 32) if n <= len(CORES)]
-        grown = scaling(found, chunk, options.rounds, workers, Path(place) / "scaling")
-        print("  rate over that of one worker: " + ", ".join(f"{n}: {grown[n]:.2f}" for n in workers))
+def simulators(sps_home: Path | None) -> dict[str, Described]:
+    agn = sps_home is not None
+    content: dict[str, Any] = {"name": "benchmark", "space": {"agn": agn}, "simulator": {"batch": 64}}
+    content |= {"spectra": {"low_aa": 1000.0, "high_aa": 300000.0}, "sets": {"n_train": 1}}
+    photometry = photometry_simulator(SimulatorConfig(batch=64), prospector_alpha(agn=agn), BANDS, sps_home)
+    spectra = spectral_simulator(SimulateConfig.model_validate(content), sps_home)
+    pixels = len(spectra.coordinates["edges_aa"]) - 1
+    return {f"photometry, {len(BANDS)} bands": photometry, f"spectra, {pixels} pixels": spectra}
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """What one process finds, by the name of the simulator."""
+    results = {}
+    for number, (name, found) in enumerate(simulators(options.sps_home).items()):
+        chunk = options.chunk // (1 + number)
+        found.simulator(draw_chunk(DrawPlan(found.model.space, chunk, 1, chunk=chunk), 0))  # compiles
+        with tempfile.TemporaryDirectory(dir=options.folder) as place:
+            cost = storage(found, chunk, options.rounds, Path(place)) if options.cores == 1 else {}
+            results[name] = cost | {"rate": rate(found, options.cores, chunk, options.rounds, Path(place))}
+    return results
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--chunk", type=int, default=1024, help="galaxies in a shard of photometry; spectra: half"
     )
@@ -131,24 +132,27 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, default=None, help="where to write; default: the temporary folder"
     )
+    parser.add_argument("--cores", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    agn = options.sps_home is not None
-    settings = SimulatorConfig(batch=64)
-    space = prospector_alpha(agn=agn)
-    found = photometry_simulator(settings, space, BANDS, options.sps_home)
-    report(f"photometry, {len(BANDS)} bands", found, options.chunk, options)
-    config = SimulateConfig.model_validate(
-        {
-            "name": "benchmark",
-            "space": {"agn": agn},
-            "simulator": {"batch": 64},
-            "spectra": {"low_aa": 1000.0, "high_aa": 300000.0},
-            "sets": {"n_train": 1},
-        }
-    )
-    spectra = spectral_simulator(config, options.sps_home)
-    pixels = len(spectra.coordinates["edges_aa"]) - 1
-    report(f"spectra, {pixels} pixels", spectra, options.chunk // 2, options)
+    if options.cores:
+        print(json.dumps(measure(options)))
+        return
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = {}
+    for cores in (n for n in (1, 2, 4, 8, 16, 32) if n <= available):
+        command = [sys.executable, *sys.argv, "--cores", str(cores)]
+        said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        found[cores] = json.loads(said.splitlines()[-1])
+    for name, one in found[1].items():
+        print(f"{name}: {1e3 / one['ms']:.0f} galaxies/s on one core ({one['ms']:.2f} ms each)")
+        print(
+            f"  storage: {100 * one['storage']:.1f}% of the time of simulating (bare files: {100 * one['bare']:.1f}%), "
+            f"{one['bytes'] / 1e3:.1f} kB a galaxy"
+        )
+        grown = ", ".join(
+            f"{cores}: {result[name]['rate'] / one['rate']:.2f}" for cores, result in found.items()
+        )
+        print(f"  rate with as many workers as cores over that with one: {grown}")
 
 
 if __name__ == "__main__":
