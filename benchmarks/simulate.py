@@ -21,14 +21,15 @@ if hasattr(os, "sched_setaffinity") and "--cores" in sys.argv:  # before JAX sta
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from starling.cli.simulator import Described, photometry_simulator
-from starling.cli.spectra import spectral_simulator
+from starling.cli.source import Source, open_source
+from starling.cli.spectra import open_spectral_source
 from starling.emulators.config import SimulatorConfig
 from starling.emulators.simulate_config import SimulateConfig
 from starling.simulation import DrawPlan, draw_chunk, simulate_set
@@ -57,16 +58,16 @@ def bare_files(outputs: Mapping[str, np.ndarray], folder: Path) -> None:
         (folder / name).write_bytes(np.ascontiguousarray(array, np.float32).data)
 
 
-def storage(found: Described, chunk: int, rounds: int, place: Path) -> dict[str, float]:
+def storage(found: Source, chunk: int, rounds: int, place: Path) -> dict[str, float]:
     """Milliseconds per galaxy without storage; storage, and bare files, over that time; bytes per galaxy."""
-    plan, folder = DrawPlan(found.model.space, rounds * chunk, 1, chunk=chunk), place / "set"
+    plan, folder = DrawPlan(found.exact.space, rounds * chunk, 1, chunk=chunk), place / "set"
     open_set(folder, {"draws": plan.to_dict(), "simulator": found.description}, plan.n, found.coordinates)
     alone, stored, files = [], [], []
     for index in range(rounds):
         drawing = seconds(lambda index=index: draw_chunk(plan, index))
         theta = draw_chunk(plan, index)
         start = time.perf_counter()
-        outputs = found.simulator(theta)
+        outputs = found.simulate(theta)
         alone.append(time.perf_counter() - start)
         made = seconds(
             lambda index=index, outputs=outputs: make_shard(lambda _: outputs, plan, folder, index)
@@ -83,14 +84,14 @@ def storage(found: Described, chunk: int, rounds: int, place: Path) -> dict[str,
     return over | {"ms": 1e3 * float(np.median(alone)) / chunk, "bytes": size / (rounds * chunk)}
 
 
-def rate(found: Described, workers: int, chunk: int, rounds: int, place: Path) -> float:
+def rate(found: Source, workers: int, chunk: int, rounds: int, place: Path) -> float:
     """Galaxies per second of whole calls in which every worker makes two shards."""
     n = 2 * workers * chunk
-    plans = [DrawPlan(found.model.space, n, 10 + index, chunk=chunk) for index in range(rounds)]
+    plans = [DrawPlan(found.exact.space, n, 10 + index, chunk=chunk) for index in range(rounds)]
     took = [
         seconds(
             lambda plan=plan: simulate_set(
-                found.simulator, plan, place / str(plan.seed), description=found.description, workers=workers
+                found.simulate, plan, place / str(plan.seed), description=found.description, workers=workers
             )
         )
         for plan in plans
@@ -98,25 +99,31 @@ def rate(found: Described, workers: int, chunk: int, rounds: int, place: Path) -
     return n / float(np.median(took))
 
 
-def simulators(sps_home: Path | None) -> dict[str, Described]:
+@contextmanager
+def simulators(sps_home: Path | None) -> Iterator[dict[str, Source]]:
     agn = sps_home is not None
     content: dict[str, Any] = {"name": "benchmark", "space": {"agn": agn}, "simulator": {"batch": 64}}
     content |= {"spectra": {"low_aa": 1000.0, "high_aa": 300000.0}, "sets": {"n_train": 1}}
-    photometry = photometry_simulator(SimulatorConfig(batch=64), prospector_alpha(agn=agn), BANDS, sps_home)
-    spectra = spectral_simulator(SimulateConfig.model_validate(content), sps_home)
-    pixels = len(spectra.coordinates["edges_aa"]) - 1
-    return {f"photometry, {len(BANDS)} bands": photometry, f"spectra, {pixels} pixels": spectra}
+    space = prospector_alpha(agn=agn)
+    with (
+        open_source(SimulatorConfig(batch=64), space, BANDS, sps_home, components=True) as photometry,
+        open_spectral_source(SimulateConfig.model_validate(content), sps_home, workers=1) as spectra,
+    ):
+        pixels = len(spectra.coordinates["edges_aa"]) - 1
+        yield {f"photometry, {len(BANDS)} bands": photometry, f"spectra, {pixels} pixels": spectra}
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """What one process finds, by the name of the simulator."""
     results = {}
-    for number, (name, found) in enumerate(simulators(options.sps_home).items()):
-        chunk = options.chunk // (1 + number)
-        found.simulator(draw_chunk(DrawPlan(found.model.space, chunk, 1, chunk=chunk), 0))  # compiles
-        with tempfile.TemporaryDirectory(dir=options.folder) as place:
-            cost = storage(found, chunk, options.rounds, Path(place)) if options.cores == 1 else {}
-            results[name] = cost | {"rate": rate(found, options.cores, chunk, options.rounds, Path(place))}
+    with simulators(options.sps_home) as sources:
+        for number, (name, found) in enumerate(sources.items()):
+            chunk = options.chunk // (1 + number)
+            found.simulate(draw_chunk(DrawPlan(found.exact.space, chunk, 1, chunk=chunk), 0))  # compiles
+            with tempfile.TemporaryDirectory(dir=options.folder) as place:
+                cost = storage(found, chunk, options.rounds, Path(place)) if options.cores == 1 else {}
+                speed = rate(found, options.cores, chunk, options.rounds, Path(place))
+                results[name] = cost | {"rate": speed}
     return results
 
 

@@ -1,6 +1,7 @@
 """What all tests share: shapes are checked as they run, and the data that are too large for the repository."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import beartype.typing  # noqa: F401  TYPE_CHECKER names it
@@ -8,6 +9,7 @@ import jax
 import matplotlib as mpl
 import pytest
 from jaxtyping import install_import_hook
+from surrogate_home import make_surrogate_home
 
 # beartype as jaxtyping's hook calls it: function by function, where `Self` has no meaning; an int is a float to type
 # checkers, so it is one here.
@@ -28,6 +30,20 @@ def _forget_compiled() -> Iterator[None]:
     """Drop what a module compiled: every program maps memory, and Linux ends a process with 65,530 maps."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(scope="session")
+def surrogate_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory of FSPS, read-only: real file formats, made-up stars."""
+    return make_surrogate_home(tmp_path_factory.mktemp("sps_home"))
+
+
+@pytest.fixture(scope="session")
+def fsps_home(surrogate_home: Path) -> Path:
+    """The same, where FSPS is installed to run on it."""
+    if find_spec("fsps") is None:
+        pytest.skip("needs python-fsps: pip install 'starling-sed[fsps]'")
+    return surrogate_home
 
 
 @pytest.fixture(scope="session")

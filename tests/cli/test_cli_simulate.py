@@ -15,8 +15,9 @@ from astropy.table import Table
 from typer.testing import CliRunner
 
 from starling.cli import app
-from starling.cli import simulator as of_photometry
+from starling.cli import source as of_photometry
 from starling.cli import spectra as of_spectra
+from starling.cli.source import Source
 from starling.emulators.config import TrainingConfig
 from starling.emulators.files import read_header
 from starling.emulators.pipeline import draw_plans
@@ -50,7 +51,10 @@ def write(path: Path, content: dict[str, Any]) -> Path:
     return path
 
 
-def photometry(config: Any, _space: Any, bands: Any, _home: Any, **_: Any) -> of_photometry.Described:
+@contextmanager
+def photometry(
+    config: Any, _space: Any, bands: Any, _home: Any, *, workers: int = 1, **_: Any
+) -> Iterator[Source]:
     compute = jax_simulator(toy_simulator)
 
     def simulate(theta: np.ndarray) -> dict[str, Any]:
@@ -60,12 +64,12 @@ def photometry(config: Any, _space: Any, bands: Any, _home: Any, **_: Any) -> of
 
     curves = [band.sha256 for band in load_bands(bands)]
     description = DESCRIPTION | {ASKED: asked_of(config), "bands": list(bands), "curve_sha256": curves}
-    return of_photometry.Described(simulate, description, None, {})
+    yield Source(simulate, description, None, {}, workers)
 
 
 @pytest.fixture(autouse=True)
 def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(of_photometry, "photometry_simulator", photometry)
+    monkeypatch.setattr(of_photometry, "open_source", photometry)
 
 
 def test_a_training_s_configuration_makes_its_sets(tmp_path: Path) -> None:
@@ -164,7 +168,7 @@ def test_a_stopped_simulation_says_how_to_go_on(tmp_path: Path, monkeypatch: pyt
     assert "stopped with 128 of 384 rows" in text
     assert "the same command goes on from there" in text
     monkeypatch.undo()
-    monkeypatch.setattr(of_photometry, "photometry_simulator", photometry)
+    monkeypatch.setattr(of_photometry, "open_source", photometry)
     assert call("simulate", config, "--out", tmp_path / "sets")[0] == 0
 
 
@@ -189,13 +193,14 @@ def test_spectra_from_sets_are_trained_on(tmp_path: Path, monkeypatch: pytest.Mo
         role: {"width": 16, "depth": 1} for role in ("stars", "lines", "dust", "torus")
     }
 
-    def made_up(settings: Any, _home: Any) -> of_photometry.Described:
+    @contextmanager
+    def made_up(settings: Any, _home: Any, workers: int) -> Iterator[Source]:
         asked = asked_of(settings.simulator, settings.spectra)
         coordinates = {name: np.asarray(array, float) for name, array in toy_spectra.GRID._asdict().items()}
         description = {"tables": "toy", "surrogate": False, ASKED: asked}
-        return of_photometry.Described(toy_spectra.simulate, description, None, coordinates)
+        yield Source(toy_spectra.simulate, description, None, coordinates, workers)
 
-    monkeypatch.setattr(of_spectra, "spectral_simulator", made_up)
+    monkeypatch.setattr(of_spectra, "open_spectral_source", made_up)
     path = write(tmp_path / "spectra.yaml", content)
     code, text = call("simulate", path, "--out", tmp_path / "sets")
     assert code == 0, text

@@ -1,6 +1,7 @@
 """A made-up galaxy: smooth in every parameter, cheap, and with the traits that matter to an emulator."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -124,13 +125,22 @@ def jax_simulator(compute: Callable[[Array], dict[str, Array]]) -> Simulator:
     return lambda theta: {name: np.asarray(array) for name, array in compute(jnp.asarray(theta)).items()}
 
 
+@pytest.fixture(scope="session")
+def toy_files(toy_sets: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Emulators of the made-up galaxy by kind, each trained once, for a few seconds."""
+
+    @cache
+    def trained(kind: str) -> Path:
+        folder = tmp_path_factory.mktemp("toy")
+        out = folder / "toy.safetensors"
+        config = make_config(network=NETWORKS[kind])
+        train_emulator(config, toy_sets, DESCRIPTION, workdir=folder, out=out)
+        return out
+
+    return trained
+
+
 @pytest.fixture(scope="session", params=[pytest.param("direct", marks=pytest.mark.slow), "mixture"])
-def toy_file(
-    request: pytest.FixtureRequest, toy_sets: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """An emulator of the made-up galaxy, trained for a few seconds."""
-    folder = tmp_path_factory.mktemp("toy")
-    out = folder / "toy.safetensors"
-    config = make_config(network=NETWORKS[request.param])
-    train_emulator(config, toy_sets, DESCRIPTION, workdir=folder, out=out)
-    return out
+def toy_file(request: pytest.FixtureRequest, toy_files: Callable[[str], Path]) -> Path:
+    """An emulator of the made-up galaxy."""
+    return toy_files(request.param)

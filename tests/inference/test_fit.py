@@ -84,7 +84,9 @@ def test_nuts(linear_model, linear_data, quick):
     before = compiled.advance._cache_size()
     pair = take(linear_data, [0, 1])
     draws = fit(jax.random.key(4), pair, linear_model, settings=replace(quick, kernel="nuts"))
-    assert compiled.advance._cache_size() == before + 1  # warm-up, adapted metrics and sampling are one program
+    assert (
+        compiled.advance._cache_size() == before + 1
+    )  # warm-up, adapted metrics and sampling are one program
     found = diagnose(draws)
     for galaxy in (0, 1):
         assert_posterior(draws, found, galaxy, linear_model, take(linear_data, galaxy))

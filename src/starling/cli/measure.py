@@ -1,30 +1,39 @@
-"""An emulator against the exact model that it imitates, on new galaxies."""
+"""An emulator against the model that it imitates, on new galaxies."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from starling.cli.simulator import build_model, describe_model, make_simulator
+from starling.cli.source import open_source
+from starling.emulators.config import SimulatorConfig
 from starling.emulators.files import load_emulator, read_header
+from starling.emulators.stored import ASKED
 from starling.validation.emulator import NewErrors, errors_on_new_draws
 from starling.validation.gradients import gradient_errors
 
+# what headers of earlier emulators, or of those of components, do not say
+_LATER = {ASKED, "tables_sha256", "gives"}
+
 
 class Measurements(NamedTuple):
-    """Errors of fluxes and of gradients; in what the exact model differs from the one of the training."""
+    """Errors of fluxes and, of a model that has them, of gradients; in what it differs from that of the training."""
 
     errors: NewErrors
-    gradient: dict[str, Any]
+    gradient: dict[str, Any] | None
     differing: list[str]
 
 
 def measure(path: Path, n: int, n_gradients: int, seed: int, sps_home: Path | None) -> Measurements:
     """Simulate ``n`` galaxies from the prior, and the gradients of ``n_gradients`` others."""
     header, emulator = read_header(path), load_emulator(path)
-    settings = header["config"]["simulator"]
-    exact = build_model(settings["tables"], emulator.space, emulator.bands, sps_home)
-    description = describe_model(exact)
-    differing = sorted(key for key in description if description[key] != header["simulator"].get(key))
-    simulator = make_simulator(exact, settings["batch"], components=False)
-    errors = errors_on_new_draws(emulator, simulator, n, seed)
-    gradient = gradient_errors(emulator, exact, emulator.softening, n_gradients, seed + 1)
+    settings = SimulatorConfig.model_validate(header["config"]["simulator"])
+    with open_source(settings, emulator.space, emulator.bands, sps_home) as source:
+        errors = errors_on_new_draws(emulator, source.simulate, n, seed)
+    known = header["simulator"]
+    unsaid = _LATER - known.keys()
+    differing = sorted(
+        key for key, value in source.description.items() if value != known.get(key) and key not in unsaid
+    )
+    gradient = None
+    if source.exact is not None:
+        gradient = gradient_errors(emulator, source.exact, emulator.softening, n_gradients, seed + 1)
     return Measurements(errors, gradient, differing)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from starling.cli.train import SPS_HOME_OPTION
 if TYPE_CHECKING:
     import numpy as np
 
-    from starling.cli.simulator import Described
+    from starling.cli.source import Source
     from starling.emulators.simulate_config import SimulateConfig
 
 
@@ -26,8 +27,9 @@ def simulate(
         Path | None, typer.Option("--out", "-o", help="Folder of the sets; default runs/NAME/sets.")
     ] = None,
     sps_home: Annotated[Path | None, SPS_HOME_OPTION] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Shards to simulate at the same time.")] = os.cpu_count()
-    or 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Shards to simulate at the same time; processes of FSPS.")
+    ] = os.cpu_count() or 1,
 ) -> None:
     """Draw galaxies, simulate them, and write the sets that emulators are trained on.
 
@@ -45,40 +47,46 @@ def simulate(
     settings = load_simulate_config(config)
     folder = out or Path("runs") / settings.name / "sets"
     plans = settings.plans(lambda path: _columns(config.parent / path))
-    found = _simulator(settings, sps_home)
-    with training_display(Console()) as shown, stop_on_signal() as should_stop:
+    with (
+        _open(settings, sps_home, workers) as source,
+        training_display(Console()) as shown,
+        stop_on_signal() as should_stop,
+    ):
         hooks = shown._replace(should_stop=should_stop)
         try:
             failed = make_sets(
                 plans,
-                found.simulator,
-                found.description,
+                source.simulate,
+                source.description,
                 folder,
-                coordinates=found.coordinates,
-                workers=workers,
+                coordinates=source.coordinates,
+                workers=source.threads,
                 hooks=hooks,
             )
         except StoppedError as stopped:
             hooks.say(f"{stopped}; the same command goes on from there")
             raise typer.Exit(130) from None
-    if found.description["surrogate"]:
+    if source.description["surrogate"]:
         typer.echo("SURROGATE: these sets are not astrophysics")
     for name, plan in plans.items():
         lost = f", {failed[name]} failed: see {folder / name / FAILED}" if failed[name] else ""
         typer.echo(f"wrote {folder / name}: {plan.n} galaxies{lost}")
 
 
-def _simulator(settings: "SimulateConfig", sps_home: Path | None) -> "Described":
-    from starling.cli.simulator import photometry_simulator
-    from starling.cli.spectra import spectral_simulator
+def _open(
+    settings: "SimulateConfig", sps_home: Path | None, workers: int
+) -> "AbstractContextManager[Source]":
+    from starling.cli.source import open_source
+    from starling.cli.spectra import open_spectral_source
 
     if settings.spectra is not None:
-        return spectral_simulator(settings, sps_home)
-    return photometry_simulator(
+        return open_spectral_source(settings, sps_home, workers)
+    return open_source(
         settings.simulator,
         settings.space.build(),
         settings.bands,
         sps_home,
+        workers=workers,
         components=settings.gives == "components",
         tangents=settings.tangents,
     )

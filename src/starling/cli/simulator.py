@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,34 +19,6 @@ from starling.parameters import ParameterSpace
 from starling.simulation.directions import with_tangents
 from starling.simulation.generate import Simulator
 from starling.sps import ExactModel, Tables, exact_model, load_tables
-
-
-class Described(NamedTuple):
-    """A simulator, what decides its numbers (JSON-able), the model behind it, what all galaxies have in common."""
-
-    simulator: Simulator
-    description: dict[str, Any]
-    model: Any
-    coordinates: dict[str, np.ndarray]
-
-
-def photometry_simulator(
-    config: SimulatorConfig,
-    space: ParameterSpace,
-    bands: Sequence[str],
-    sps_home: Path | None,
-    *,
-    components: bool = True,
-    tangents: bool = False,
-) -> Described:
-    """The simulator of photometry that a configuration names."""
-    tables = named_tables(config.tables, space, sps_home)
-    model = exact_model(tables, bands, space)
-    description = describe_model(model) | described_source(config, tables)
-    description |= {"tangents": True} if tangents else {}
-    description |= {} if components else {"gives": "fluxes"}
-    simulator = make_simulator(model, config.batch, components=components, tangents=tangents)
-    return Described(simulator, description, model, {})
 
 
 def described_source(

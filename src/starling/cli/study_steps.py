@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from starling.cli.simulator import photometry_simulator
+from starling.cli.source import open_source
 from starling.emulators.pipeline import Hooks, simulate_sets
 from starling.plotting.study import study_figures
 from starling.simulation import SimulatedSet
@@ -21,10 +21,14 @@ def find_sets(
     whole = study.whole
     if folder is not None:
         return open_sets(whole, folder)
-    exact = photometry_simulator(whole.simulator, whole.space.build(), whole.bands, sps_home)
-    folder = workdir / "sets"
-    found = simulate_sets(whole, exact.simulator, exact.description, folder, workers=workers, hooks=hooks)
-    return found, exact.description
+    space, sets = whole.space.build(), workdir / "sets"
+    with open_source(
+        whole.simulator, space, whole.bands, sps_home, workers=workers, components=True
+    ) as source:
+        found = simulate_sets(
+            whole, source.simulate, source.description, sets, workers=source.threads, hooks=hooks
+        )
+    return found, source.description
 
 
 def report(console: Console, study: StudyConfig, workdir: Path) -> None:

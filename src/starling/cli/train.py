@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from starling.emulators.spectra.config import SpectrumConfig
 
 SPS_HOME_OPTION = typer.Option(
-    "--sps-home", envvar="SPS_HOME", help="FSPS data directory, for the table of the AGN torus."
+    "--sps-home",
+    envvar="SPS_HOME",
+    help="FSPS data directory: for FSPS itself, and for the table of the AGN torus.",
 )
 
 GRADIENT_SEED = 999
@@ -36,8 +38,9 @@ def train(
         ),
     ] = None,
     sps_home: Annotated[Path | None, SPS_HOME_OPTION] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Chunks to simulate at the same time.")] = os.cpu_count()
-    or 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Chunks to simulate at the same time; processes of FSPS.")
+    ] = os.cpu_count() or 1,
     gradients: Annotated[
         int, typer.Option(min=0, help="Galaxies to measure the error of the gradient with; 0: none.")
     ] = 512,
@@ -74,31 +77,31 @@ def train(
             gradients=gradients,
         )
         return
-    console = Console()
-    with training_display(console) as shown, stop_on_signal() as should_stop:
+    with training_display(Console()) as shown, stop_on_signal() as should_stop:
         hooks = shown._replace(should_stop=should_stop)
         try:
-            found = find_sets(settings, sets, workdir, sps_home, workers, hooks, gradients=gradients > 0)
-            emulator = train_emulator(
-                settings,
-                found.sets,
-                found.description,
-                workdir=workdir,
-                out=out,
-                resume=resume,
-                hooks=hooks,
-                simulator=found.simulator,
-                draws=found.draws,
-            )
+            with find_sets(
+                settings, sets, workdir, sps_home, workers, hooks, gradients=gradients > 0
+            ) as found:
+                emulator = train_emulator(
+                    settings,
+                    found.sets,
+                    found.description,
+                    workdir=workdir,
+                    out=out,
+                    resume=resume,
+                    hooks=hooks,
+                    simulator=found.simulate,
+                    draws=found.draws,
+                )
         except StoppedError as stopped:
             hooks.say(str(stopped))
             raise typer.Exit(130) from None
-    if gradients and found.model is not None:
+    if gradients and found.exact is not None:
         # a seed of its own: the sets have those from 1000 times the configuration's on
         seed = 1000 * settings.seed + GRADIENT_SEED
-        add_accuracy(
-            out, "gradient", gradient_errors(emulator, found.model, emulator.softening, gradients, seed)
-        )
+        error = gradient_errors(emulator, found.exact, emulator.softening, gradients, seed)
+        add_accuracy(out, "gradient", error)
     header = read_header(out)
     typer.echo(summary(header))
     if "gradient" in header["accuracy"]:

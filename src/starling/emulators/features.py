@@ -10,6 +10,7 @@ The total mass is never an input: fluxes are linear in it. Beside the transforme
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -21,7 +22,7 @@ from jaxtyping import Float
 from starling.components import RATIOS
 from starling.cosmology import age_gyr
 from starling.parameters import ParameterSpace
-from starling.sfh import bin_edges_gyr, mass_fractions
+from starling.sfh import N_BINS, bin_edges_gyr, mass_fractions
 
 MASS = "logmass"
 REDSHIFT = "zred"
@@ -124,6 +125,16 @@ class FeatureRecipe:
         return tuple(
             n for n in space.names if n != MASS and (self.parameters is None or n in self.parameters)
         )
+
+    def columns_of(self, space: ParameterSpace, parameters: Sequence[str]) -> tuple[int, ...]:
+        """The columns of the features that depend on no other parameters than these."""
+        transformed = [name for name, _ in self.transforms]
+        made_of = [{n} for n in self.inputs(space) for _ in range(max(1, transformed.count(n)))]
+        made_of += [set(factors) for factors in self.products]
+        made_of += [{name} for name, _ in (*self.knots, *self.log_knots)]
+        made_of += [{*RATIOS, REDSHIFT}] * (N_BINS if self.log_bin_masses else 0)
+        made_of += [{REDSHIFT}] * self.redshift_harmonics
+        return tuple(column for column, names in enumerate(made_of) if names <= set(parameters))
 
 
 def raw_features(

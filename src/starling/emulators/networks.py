@@ -3,9 +3,9 @@
 A module is a pytree of its weights, so it passes through ``jax.jit`` and ``vmap`` as an argument.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,24 @@ Activation = Literal["gelu", "speculator"]
 
 
 @dataclass(frozen=True)
+class Aside:
+    """Hidden layers beside the others that see only some of the inputs: ``depth`` layers of ``width`` units.
+
+    What depends on few parameters is learned in few dimensions, whatever the others do.
+    """
+
+    inputs: tuple[int, ...]
+    width: int
+    depth: int
+
+
+@dataclass(frozen=True)
 class Architecture:
     """Shape of a network: ``depth`` hidden layers of ``width`` units.
 
     ``activation``: "gelu" (tanh form) or "speculator" (Alsing et al. 2020, eq. 8). With ``residual`` every hidden layer
     but the first adds to what it was given. With ``inputs_to_head`` the last layer sees the inputs beside the last
-    hidden layer, so that what is linear in them needs no units.
+    hidden layer, so that what is linear in them needs no units; it sees the layers of ``aside`` as well.
     """
 
     n_inputs: int
@@ -33,9 +45,18 @@ class Architecture:
     activation: Activation = "gelu"
     residual: bool = False
     inputs_to_head: bool = False
+    aside: Aside | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> Self:
+        """The inverse of ``to_dict``."""
+        aside = description.get("aside")
+        if aside is not None:
+            aside = Aside(tuple(map(int, aside["inputs"])), int(aside["width"]), int(aside["depth"]))
+        return cls(**{**description, "aside": aside})
 
 
 class SpeculatorActivation(nnx.Module):
@@ -53,12 +74,12 @@ class SpeculatorActivation(nnx.Module):
 class HiddenLayer(nnx.Module):
     """Affine map and activation, with or without a skip connection."""
 
-    def __init__(self, n_inputs: int, shape: Architecture, *, skip: bool, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, n_inputs: int, width: int, activation: Activation, *, skip: bool, rngs: nnx.Rngs
+    ) -> None:
         # "highest": on GPUs the default precision of a float32 product is 1e-3
-        self.linear = nnx.Linear(n_inputs, shape.width, precision="highest", rngs=rngs)
-        self.activation = (
-            SpeculatorActivation(shape.width, rngs=rngs) if shape.activation == "speculator" else None
-        )
+        self.linear = nnx.Linear(n_inputs, width, precision="highest", rngs=rngs)
+        self.activation = SpeculatorActivation(width, rngs=rngs) if activation == "speculator" else None
         self.skip = skip
 
     def __call__(self, x: Float[Array, "*batch input"]) -> Float[Array, "*batch unit"]:
@@ -74,27 +95,44 @@ class Network(nnx.Module):
         if shape.activation not in ("gelu", "speculator"):
             raise ValueError(f"no activation {shape.activation!r}; choose gelu or speculator")
         self.shape = shape
-        self.hidden = nnx.List(
-            HiddenLayer(
-                shape.n_inputs if layer == 0 else shape.width,
-                shape,
-                skip=shape.residual and layer > 0,
-                rngs=rngs,
-            )
-            for layer in range(shape.depth)
-        )
+        self.hidden = nnx.List(_layers(shape, shape.n_inputs, shape.width, shape.depth, rngs))
         n_seen = shape.width + (shape.n_inputs if shape.inputs_to_head else 0)
+        if shape.aside is not None:
+            aside = shape.aside
+            self.aside = nnx.List(_layers(shape, len(aside.inputs), aside.width, aside.depth, rngs))
+            n_seen += aside.width
         self.head = nnx.Linear(n_seen, shape.n_outputs, precision="highest", rngs=rngs)
 
     def trunk(self, x: Float[Array, "*batch input"]) -> Float[Array, "*batch unit"]:
         """What the head is given."""
-        given = x
-        for layer in self.hidden:
-            x = layer(x)
-        return jnp.concatenate([x, given], axis=-1) if self.shape.inputs_to_head else x
+        seen = [_through(self.hidden, x)]
+        if self.shape.inputs_to_head:
+            seen.append(x)
+        if self.shape.aside is not None:
+            seen.append(_through(self.aside, x[..., np.asarray(self.shape.aside.inputs)]))
+        return jnp.concatenate(seen, axis=-1) if len(seen) > 1 else seen[0]
 
     def __call__(self, x: Float[Array, "*batch input"]) -> Float[Array, "*batch output"]:
         return self.head(self.trunk(x))
+
+
+def _layers(shape: Architecture, n_inputs: int, width: int, depth: int, rngs: nnx.Rngs) -> list[HiddenLayer]:
+    return [
+        HiddenLayer(
+            width if layer else n_inputs,
+            width,
+            shape.activation,
+            skip=shape.residual and layer > 0,
+            rngs=rngs,
+        )
+        for layer in range(depth)
+    ]
+
+
+def _through(layers: Iterable[HiddenLayer], x: Array) -> Array:
+    for layer in layers:
+        x = layer(x)
+    return x
 
 
 def weights_of(network: Network) -> dict[str, Array]:

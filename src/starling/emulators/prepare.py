@@ -119,17 +119,14 @@ def _task(
     space, softening, parts = config.space.build(), config.softening, config.network.networks()
     if isinstance(config.network, DirectConfig):
         (inputs,) = features.values()
-        shape = config.network.shape(inputs.shift.size, rows.targets.shape[1])
+        shape = config.network.shape(inputs, rows.targets.shape[1])
         direct = direct_task(shape, rows)
 
         def whole(model: Network) -> DirectCore:
             return direct_core({ROLE: Branch(inputs, direct.finish(model))}, softening)
 
         return direct, whole
-    shapes = {
-        role: part.shape(features[role].shift.size, rows.targets[role].shape[1])
-        for role, part in parts.items()
-    }
+    shapes = {role: part.shape(features[role], rows.targets[role].shape[1]) for role, part in parts.items()}
     mixture = mixture_task(shapes, rows, space, softening, config.network.term_weight)
 
     def core(model: dict[str, Network]) -> MixtureCore:

@@ -54,8 +54,8 @@ class SimulateConfig(Section):
     """All that decides simulated sets: photometry in ``bands``, or rest-frame ``spectra``.
 
     ``sets`` are those of a training (train, train_prior, validation, test_training, test_prior), ``draws`` others by
-    their names. ``gives`` are the components of the light, or fluxes of whole galaxies and their properties;
-    ``tangents`` adds derivatives (``starling.simulation.directions``).
+    their names. ``gives`` are the components of the light, or fluxes of whole galaxies and their properties, which is
+    all that FSPS has; ``tangents`` adds derivatives (``starling.simulation.directions``).
     """
 
     name: str
@@ -77,6 +77,7 @@ class SimulateConfig(Section):
             raise ValueError(
                 "spectra are simulated as components, without tangents: leave out gives and tangents"
             )
+        self._check_simulator()
         if self.space.model == "desi_bgs" and self.spectra is None:
             raise ValueError(
                 "desi_bgs is a model of spectra: it needs a section `spectra` in place of `bands`"
@@ -87,6 +88,16 @@ class SimulateConfig(Section):
         if both := sorted(taken.keys() & self.draws.keys()):
             raise ValueError(f"draws: {', '.join(both)} is one of the `sets` already: give it another name")
         return self
+
+    def _check_simulator(self) -> None:
+        if self.simulator.code == "exact":
+            return
+        if self.tangents:
+            raise ValueError("FSPS gives no derivatives: leave tangents out")
+        if self.spectra is None and "gives" in self.model_fields_set and self.gives == "components":
+            raise ValueError(
+                "FSPS gives the flux of whole galaxies, not of their components: leave out gives"
+            )
 
     @model_validator(mode="after")
     def _names(self) -> Self:

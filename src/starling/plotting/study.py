@@ -54,7 +54,8 @@ def plot_precision(results: Results) -> Figure:
     style.wavelength_axis(left, wave)
     _bar(left, results)
     style.log_axis(left.yaxis)
-    style.legend(left, loc="best", ncols=2)
+    left.set_ylim(top=5.0 * left.get_ylim()[1])  # room for the legend: curves are everywhere else
+    style.legend(left, loc="upper center", ncols=2)
     style.dress(right, xlabel="width N", ylabel=r"$\sigma$ / mag")
     kinds = (
         ("sigma_median_mag", "median band", style.MODEL, "o"),

@@ -73,6 +73,13 @@ def make_pixels(
 
 def rebin(wave_aa: np.ndarray, spectra: np.ndarray, pixels: PixelGrid) -> np.ndarray:
     """Mean over each pixel of spectra [..., wave] that are linear between their points and zero outside. float64."""
+    flat = spectra.reshape(-1, wave_aa.size)
+    means = rebinning(wave_aa, pixels) @ flat.T.astype(float)
+    return means.T.reshape(*spectra.shape[:-1], pixels.wave_aa.size)
+
+
+def rebinning(wave_aa: np.ndarray, pixels: PixelGrid) -> sparse.csr_array:
+    """The matrix [pixel, wave] of ``rebin``, for those who rebin again and again."""
     edges = pixels.edges_aa
     inside = (edges > wave_aa[0]) & (edges < wave_aa[-1])
     grid = np.union1d(wave_aa, edges[inside])
@@ -92,9 +99,7 @@ def rebin(wave_aa: np.ndarray, spectra: np.ndarray, pixels: PixelGrid) -> np.nda
         (np.tile(half, 2), (np.tile(pixel[valid], 2), np.concatenate([cell[valid], cell[valid] + 1]))),
         shape=(edges.size - 1, grid.size),
     )
-    operator = sparse.csr_array(integrate @ interpolate)
-    flat = spectra.reshape(-1, wave_aa.size)
-    return (operator @ flat.T.astype(float)).T.reshape(*spectra.shape[:-1], edges.size - 1)
+    return sparse.csr_array(integrate @ interpolate)
 
 
 def deposit_lines(line_wave_aa: np.ndarray, lines: np.ndarray, pixels: PixelGrid) -> np.ndarray:

@@ -37,7 +37,8 @@ class NewErrors(NamedTuple):
 
 def errors_on_new_draws(emulator: PhotometryEmulator, simulator: Simulator, n: int, seed: int) -> NewErrors:
     """The emulator's errors on ``n`` new draws from the prior; ``simulator`` gives whole galaxies."""
-    plan = DrawPlan(emulator.space, n, seed, "uniform", _CHUNK)
+    # the first draws are the same for any size of a chunk
+    plan = DrawPlan(emulator.space, n, seed, "uniform", min(_CHUNK, 1 << (n - 1).bit_length()))
     thetas, errors = [], []
 
     @jax.jit

@@ -96,6 +96,8 @@ class SpectrumConfig(Section):
             raise ValueError(
                 "training.fresh and training.sobolev_weight are for photometry only: leave them out"
             )
+        if self.simulator.code == "fsps" and self.network.kind == "mixture":
+            raise ValueError("FSPS gives whole spectra, not their components: network.kind has to be pca")
         space = self.space.build()
         parts = self.network.networks()
         for part in parts.values():

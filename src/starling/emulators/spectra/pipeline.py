@@ -27,7 +27,10 @@ from starling.simulation import DrawPlan, SimulatedSet, Simulator
 from starling.simulation.store import identity_hash
 from starling.spaces import training_space
 
-_MARGIN = 1e-3  # the floor under logarithms is this part of the faintest light that counts
+# The floor under logarithms is this part of the faintest light that counts. Dust takes light away exponentially: the
+# logarithm of a term is close to linear in its parameters until a floor bends it, so that of a term does no more than
+# keep zeros finite in float32. In whole spectra what is so faint is another term's, not worth a component.
+_MARGINS = {WHOLE: 1e-3, "stars": 1e-25, "dust": 1e-20, "torus": 1e-20}
 _BRIGHTEST = 1e3  # dust and torus come per Lsun, of which a Msun gives up to this many
 
 
@@ -119,9 +122,9 @@ def _fit_bases(config: SpectrumConfig, galaxies: Galaxies, grid: SpectralGrid) -
         spectra = {WHOLE: total[:, None]} if WHOLE in roles else jax.vmap(pack)(parts)
         finite = np.isfinite(total).all(axis=1)
         if not moments:
-            floor = _MARGIN * FAINTEST * np.quantile(np.max(total[finite] * wave, axis=1), 1e-2) / wave
+            faintest = FAINTEST * np.quantile(np.max(total[finite] * wave, axis=1), 1e-2) / wave
             for role in roles.keys() & spectra.keys():
-                lower = floor if role in (WHOLE, "stars") else floor / _BRIGHTEST
+                lower = _MARGINS[role] * (faintest if role in (WHOLE, "stars") else faintest / _BRIGHTEST)
                 moments[role] = [Moments(ranges, lower) for _ in range(spectra[role].shape[1])]
         for role, sums in moments.items():
             for number, one in enumerate(sums):
@@ -195,7 +198,7 @@ def _train_role(
 
     data, held_out = rows(train), rows([sets["validation"]])
     n_outputs = data.targets.shape[1]
-    task = direct_task(part.shape(data.inputs.shape[1], n_outputs), data)
+    task = direct_task(part.shape(features, n_outputs), data)
     hooks.say(f"network of {role}: {data.inputs.shape[1]} inputs, {n_outputs} outputs")
     # what decides this network: those of other roles may be trained anew beside it
     decides = config.model_dump(mode="json", exclude={"name", "network"}) | {
