@@ -76,11 +76,12 @@ def simulate(
 def _open(
     settings: "SimulateConfig", sps_home: Path | None, workers: int
 ) -> "AbstractContextManager[Source]":
-    from starling.cli.source import open_source
-    from starling.cli.spectra import open_spectral_source
-
     if settings.spectra is not None:
+        from starling.cli.spectra import open_spectral_source
+
         return open_spectral_source(settings, sps_home, workers)
+    from starling.cli.source import open_source
+
     return open_source(
         settings.simulator,
         settings.space.build(),

@@ -86,7 +86,7 @@ def train_spectra(
         )
     if source is None or not measured:
         return
-    if differing := other_than(source, description):
+    if stored is not None and (differing := other_than(source, stored.description)):
         hooks.say(f"gradients are not measured: the sets are of another model ({differing})")
         return
     hooks.say("errors of the gradient")
