@@ -1,5 +1,6 @@
 """An emulator against the model that it imitates, on new galaxies."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,12 +29,14 @@ def measure(path: Path, n: int, n_gradients: int, seed: int, sps_home: Path | No
     settings = SimulatorConfig.model_validate(header["config"]["simulator"])
     with open_source(settings, emulator.space, emulator.bands, sps_home) as source:
         errors = errors_on_new_draws(emulator, source.simulate, n, seed)
-    known = header["simulator"]
-    unsaid = _LATER - known.keys()
-    differing = sorted(
-        key for key, value in source.description.items() if value != known.get(key) and key not in unsaid
-    )
+    differing = differing_keys(source.description, header["simulator"])
     gradient = None
     if source.exact is not None:
         gradient = gradient_errors(emulator, source.exact, emulator.softening, n_gradients, seed + 1)
     return Measurements(errors, gradient, differing)
+
+
+def differing_keys(now: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+    """In what a simulator differs from what a header says of that of the training."""
+    unsaid = _LATER - known.keys()
+    return sorted(key for key, value in now.items() if value != known.get(key) and key not in unsaid)
