@@ -179,7 +179,7 @@ def test_calibrate_adds_to_a_file_what_training_does(tmp_path: Path) -> None:
     sets = simulate_sets(config, jax_simulator(toy_simulator), DESCRIPTION, tmp_path / "sets")
     path = tmp_path / "toy.safetensors"
     trained = train_emulator(config, sets, DESCRIPTION, workdir=tmp_path, out=path)
-    assert read_theta(tmp_path / "sets" / "train", 1).shape == (256, len(SPACE))
+    assert read_theta(tmp_path / "sets" / "train", 256).shape == (256, len(SPACE))
     arrays, header = read_raw(path)
     kept = {name: array for name, array in arrays.items() if not name.startswith("error")}
     plain = {k: v for k, v in header.items() if k not in ("error_model", "domain", "calibration")}

@@ -25,6 +25,7 @@ from starling.lines import AT_TEN_PC
 from starling.parameters import ParameterSpace
 from starling.photometry import LIGHT_AA_S, ab_zero_counts, load_bands, synthetic_maggies
 from starling.sfh import bin_edges_gyr, mass_fractions, metallicity_basis, sfh_basis, stick_fractions
+from starling.simulation import DrawPlan, draw_chunk, failures, read_set, simulate_set
 from starling.spaces import METALS, STICKS, desi_bgs, prospector_alpha, prospector_alpha_14
 from starling.sps.fsps import (
     Fsps,
@@ -36,7 +37,7 @@ from starling.sps.fsps import (
     spectrum_simulator,
 )
 from starling.sps.fsps.simulator import LSUN
-from starling.sps.fsps.translate import translate
+from starling.sps.fsps.translate import Galaxies, translate
 from starling.sps.pixels import make_pixels
 from starling.sps.stars import age_weights, hat_weights
 
@@ -169,7 +170,7 @@ def test_it_is_fsps(fsps: Fsps, by_hand: ByHand) -> None:
         np.testing.assert_allclose(found.smooth[row], l_lambda, rtol=1e-5, atol=1e-7 * l_lambda.max())
         np.testing.assert_allclose(found.lines[row], answer["lines"] * LSUN / 1e10, rtol=1e-5)
         np.testing.assert_allclose(found.mass_fraction[row], answer["mass"] / 1e10, rtol=1e-5)
-    assert not fsps.failures
+    assert not found.failure.any()
 
 
 def test_a_history_is_the_sum_of_its_ssps(fsps: Fsps, by_hand: ByHand) -> None:
@@ -299,7 +300,7 @@ def test_the_desi_model_is_a_sum_of_ssps_of_its_metallicities(fsps_home: Path, b
     # Calzetti et al. (2000): 1 at V, and 0.7 exp(-tau) everywhere
     at_v = [np.interp(np.log(5500.0), np.log(desi.wave_aa), row) for row in behind]
     np.testing.assert_allclose(at_v, np.exp(-0.7), rtol=0.01)
-    assert not desi.failures
+    assert not found.failure.any()
     runs = [{"zcontinuous": 0, "imf_type": 1, "sfh": 0, "tage": 0.0, "zmet": k + 1} for k in range(13)]
     wave, ssps = by_hand(runs)
     light = np.stack([answer["spectrum"] for answer in ssps])
@@ -335,16 +336,37 @@ def test_a_process_that_is_killed_costs_one_galaxy_at_most(fsps: Fsps) -> None:
         time.sleep(0.01)
     os.kill(victim.pid, signal.SIGKILL)
     with pytest.warns(FspsWarning, match="FSPS failed at 1 of 40 galaxies: .*SIGKILL"):
-        found = fsps.spectra(theta).smooth
-    failures = list(fsps.failures)
-    fsps.failures.clear()
+        answer = fsps.spectra(theta)
+    found, reasons = answer.smooth, answer.failure
     assert fsps.pool.processes[0].pid != victim.pid
     failed = np.isnan(found).all(axis=1)
-    assert failed.sum() == len(failures) == 1
-    assert "SIGKILL" in failures[0].reason
-    np.testing.assert_array_equal(failures[0].theta, theta[failed][0])
+    assert failed.sum() == 1
+    assert "SIGKILL" in reasons[failed][0]
+    assert not reasons[~failed].any()
     np.testing.assert_array_equal(found[~failed], expected[~failed])
     np.testing.assert_array_equal(fsps.spectra(theta).smooth, expected)
+
+
+def test_a_set_of_fsps_keeps_the_reasons(fsps: Fsps, tmp_path: Path) -> None:
+    """Galaxies without any star, which python-fsps refuses: NaN in the set, and why in its record."""
+    plan, refused = DrawPlan(SPACE, 12, 3, chunk=8), [2, 9]
+    bad = np.concatenate([draw_chunk(plan, 0), draw_chunk(plan, 1)])[refused]
+
+    def starless(space: ParameterSpace, theta: np.ndarray) -> Galaxies:
+        asked = translate(space, theta)
+        history = asked.history.copy()
+        history[(theta[:, None] == bad).all(axis=2).any(axis=1), 1] = 0.0
+        return asked._replace(history=history)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("starling.sps.fsps.simulator.translate", starless)
+        simulate = photometry_simulator(fsps, BANDS)
+        assert simulate_set(simulate, plan, tmp_path / "set", description=describe_fsps(fsps, BANDS)) == 2
+    found = failures(tmp_path / "set")
+    assert list(found) == refused
+    assert all("At least one sfr must be" in reason for reason in found.values())
+    kept = read_set(tmp_path / "set")
+    assert (kept.n_failed, kept.outputs["rest_flux"].shape) == (2, (10, len(BANDS)))
 
 
 def test_a_fortran_stop_is_an_error_that_says_what_was_missing(fsps_home: Path, tmp_path: Path) -> None:

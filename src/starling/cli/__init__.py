@@ -11,6 +11,7 @@ from starling.cli.fit import fit
 from starling.cli.mock import mock
 from starling.cli.models import models
 from starling.cli.quickstart import quickstart
+from starling.cli.simulate import simulate
 from starling.cli.study import study
 from starling.cli.train import train
 from starling.cli.validate import validate
@@ -40,5 +41,5 @@ def main(
     """From a catalogue of galaxies to posteriors of their properties."""
 
 
-for _function in (quickstart, fit, train, study, validate, calibrate, models, mock):
+for _function in (quickstart, fit, simulate, train, study, validate, calibrate, models, mock):
     add_command(app, _function)

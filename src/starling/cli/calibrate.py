@@ -37,13 +37,11 @@ def calibrate(
     folder, plans = workdir / "sets", draw_plans(config)
     for name, plan in plans.items():
         check_set(folder / name, {"draws": plan.to_dict(), "simulator": header["simulator"]})
-    training = [
-        read_theta(folder / name, plan.n_chunks) for name, plan in plans.items() if name.startswith("train")
-    ]
+    training = [read_theta(folder / name, plan.n) for name, plan in plans.items() if name.startswith("train")]
     light = lines_of(config, header["simulator"])
     found = {}
     for name in NEEDED:
-        simulated = read_set(folder / name, plans[name].n_chunks)
+        simulated = read_set(folder / name, plans[name].n)
         found[name] = residuals(model, totals(model.space, model.softening, light, simulated))
     calibrated, statistics = fit_errors(model, found, np.concatenate(training), seed=config.seed)
     save_emulator(out or emulator, calibrated, header | {"calibration": statistics})

@@ -14,7 +14,7 @@ from starling.emulators.archive import shipped, shipped_names
 from starling.emulators.files import default_path, load_emulator, read_header
 from starling.parameters import ParameterSpace
 from starling.plotting import accuracy
-from starling.simulation.store import write_atomically
+from starling.simulation.shards import write_atomically
 from starling.validation.card import GOAL_MAG, Measured, model_card
 from starling.validation.emulator import NewErrors
 

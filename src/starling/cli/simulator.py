@@ -11,10 +11,21 @@ from jax import Array
 from jaxtyping import Float
 
 from starling.components import LOG_FAGN, SPECTRAL_PROPERTIES
+from starling.emulators.config import SimulatorConfig
+from starling.emulators.spectra.config import PixelsConfig
+from starling.emulators.stored import ASKED, asked_of
+from starling.execution import hash_arrays
 from starling.parameters import ParameterSpace
 from starling.simulation.directions import with_tangents
 from starling.simulation.generate import Simulator
 from starling.sps import ExactModel, Tables, exact_model, load_tables
+
+
+def described_source(
+    config: SimulatorConfig, tables: Tables, pixels: PixelsConfig | None = None
+) -> dict[str, Any]:
+    """What a set says of where its numbers are from, beside the model's own description."""
+    return {ASKED: asked_of(config, pixels), "tables_sha256": hash_arrays(tables)}
 
 
 def named_tables(tables: str, space: ParameterSpace, sps_home: Path | None) -> Tables:

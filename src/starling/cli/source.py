@@ -5,20 +5,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from starling.cli.simulator import build_model, describe_model, make_simulator
+import numpy as np
+
+from starling.cli.simulator import describe_model, described_source, make_simulator, named_tables
 from starling.emulators.config import SimulatorConfig
+from starling.emulators.stored import ASKED, asked_of
 from starling.parameters import ParameterSpace
-from starling.simulation.generate import Simulator
-from starling.sps import ExactModel
+from starling.simulation import Simulator
+from starling.sps import exact_model
 from starling.sps.fsps import Fsps, describe_fsps, photometry_simulator
 
 
 class Source(NamedTuple):
-    """A simulator of photometry, what decides its numbers, and the model behind it if that has derivatives."""
+    """A simulator and what belongs to it.
+
+    ``description`` (JSON-able) decides its numbers, ``coordinates`` are arrays that all galaxies have in common,
+    ``exact`` is the model behind it, if that has derivatives. ``threads``: how many may call it at the same time to use
+    what it was opened with.
+    """
 
     simulate: Simulator
     description: dict[str, Any]
-    exact: ExactModel | None
+    exact: Any
+    coordinates: dict[str, np.ndarray]
+    threads: int
 
 
 @contextmanager
@@ -32,14 +42,20 @@ def open_source(
     components: bool = False,
     tangents: bool = False,
 ) -> Iterator[Source]:
-    """The simulator of a configuration; FSPS runs in ``workers`` processes, which end with the context.
+    """The simulator of photometry that a configuration names.
 
+    ``workers`` threads call the exact model; FSPS runs in ``workers`` processes, which end with the context.
     ``components`` and ``tangents`` are what the exact model gives beyond whole galaxies; FSPS has neither.
     """
     if config.code == "fsps":
         with Fsps(space, sps_home, workers=workers) as fsps:
-            yield Source(photometry_simulator(fsps, bands), describe_fsps(fsps, bands), None)
+            description = describe_fsps(fsps, bands) | {ASKED: asked_of(config)}
+            yield Source(photometry_simulator(fsps, bands), description, None, {}, 1)
         return
-    model = build_model(config.tables, space, bands, sps_home)
+    tables = named_tables(config.tables, space, sps_home)
+    model = exact_model(tables, bands, space)
     simulate = make_simulator(model, config.batch, components=components, tangents=tangents)
-    yield Source(simulate, describe_model(model) | ({"tangents": True} if tangents else {}), model)
+    description = describe_model(model) | described_source(config, tables)
+    description |= {"tangents": True} if tangents else {}
+    description |= {} if components else {"gives": "fluxes"}
+    yield Source(simulate, description, model, {}, workers)

@@ -1,10 +1,10 @@
 """The exact models as simulators of spectra; spectrum emulators trained on them and compared with them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,24 +12,30 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from starling.cli.simulator import named_tables
+from starling.cli.simulator import described_source, named_tables
+from starling.cli.source import Source
 from starling.cli.train import GRADIENT_SEED
+from starling.cli.training_sets import other_than
 from starling.components import Components
 from starling.emulators.pipeline import Hooks
-from starling.emulators.spectra.config import SpectrumConfig
+from starling.emulators.simulate_config import SimulateConfig
+from starling.emulators.spectra.config import PixelsConfig, SpectrumConfig
 from starling.emulators.spectra.files import (
     load_spectrum_emulator,
     read_quantiles,
     save_spectrum_emulator,
 )
+from starling.emulators.spectra.grid import SpectralGrid
 from starling.emulators.spectra.model import whole
-from starling.emulators.spectra.pipeline import SpectralGrid, train_spectrum_emulator
-from starling.emulators.spectra.statistics import BAR, spectrum_errors, spectrum_statistics
+from starling.emulators.spectra.pipeline import train_spectrum_emulator
+from starling.emulators.spectra.sources import Stored, component_batches
+from starling.emulators.spectra.statistics import BAR, BATCH, spectrum_errors, spectrum_statistics
+from starling.emulators.stored import ASKED, asked_of
 from starling.parameters import ParameterSpace
 from starling.plotting.spectra import plot_spectrum_errors
 from starling.simulation import DrawPlan, Simulator
-from starling.simulation.store import write_atomically
-from starling.sps import make_pixels
+from starling.simulation.shards import write_atomically
+from starling.sps import Tables, make_pixels
 from starling.sps.composite import ExactModel, exact_model
 from starling.sps.fsps import Fsps, describe_fsps, pixel_simulator
 from starling.sps.histories import HistoryModel, history_model
@@ -54,27 +60,41 @@ def train_spectra(
     workers: int,
     gradients: int,
     hooks: Hooks,
+    sets: Path | None = None,
 ) -> None:
-    """Simulate, train, measure and write a spectrum emulator."""
-    with open_spectral_source(config, sps_home, workers) as source:
+    """Simulate, or take the sets of a folder; train, measure and write a spectrum emulator."""
+    stored = None if sets is None else Stored.open(config, sets)
+    measured = gradients > 0 and config.simulator.code == "exact"
+    wanted = stored is None or measured
+    with open_spectral_source(config, sps_home, workers) if wanted else nullcontext() as source:
+        galaxies: Stored | Simulator
+        if stored is not None:
+            galaxies, grid, description = stored, stored.grid, stored.description
+        else:
+            assert source is not None
+            galaxies, grid, description = source.simulate, grid_of(source), source.description
         emulator = train_spectrum_emulator(
             config,
-            source.simulate,
-            source.grid,
-            source.description,
+            galaxies,
+            grid,
+            description,
             workdir=workdir,
             out=out,
-            workers=workers,
+            workers=workers if source is None else source.threads,
             resume=resume,
             hooks=hooks,
         )
-    if gradients and source.exact is not None:
-        hooks.say("errors of the gradient")
-        # a seed of its own: the sets have those from 1000 times the configuration's on
-        seed = 1000 * config.seed + GRADIENT_SEED
-        header, quantiles = read_quantiles(out)
-        header["accuracy"]["gradient"] = spectrum_gradient_errors(emulator, source.exact, gradients, seed)
-        save_spectrum_emulator(out, emulator, header, quantiles)
+    if source is None or not measured:
+        return
+    if stored is not None and (differing := other_than(source, stored.description)):
+        hooks.say(f"gradients are not measured: the sets are of another model ({differing})")
+        return
+    hooks.say("errors of the gradient")
+    # a seed of its own: the sets have those from 1000 times the configuration's on
+    seed = 1000 * config.seed + GRADIENT_SEED
+    header, quantiles = read_quantiles(out)
+    header["accuracy"]["gradient"] = spectrum_gradient_errors(emulator, source.exact, gradients, seed)
+    save_spectrum_emulator(out, emulator, header, quantiles)
 
 
 @jax.tree_util.register_dataclass
@@ -112,10 +132,9 @@ class SpectralModel:
         return SpectralGrid(edges, nebular.line_wave_aa, nebular.line_pixels[:, self.start : self.stop])
 
 
-def build_spectral_model(config: SpectrumConfig, sps_home: Path | None) -> SpectralModel:
+def spectral_model(config: SpectrumConfig | SimulateConfig, tables: Tables) -> SpectralModel:
     """The exact model that a configuration names, in its pixels; every emission line is apart from the continuum."""
     space = config.space.build()
-    tables = named_tables(config.simulator.tables, space, sps_home)
     model: ExactModel | HistoryModel
     pixels = spectral_pixels(config)
     if config.space.model == "desi_bgs":
@@ -126,53 +145,62 @@ def build_spectral_model(config: SpectrumConfig, sps_home: Path | None) -> Spect
     return SpectralModel(model, kept.start, kept.stop)
 
 
-def spectral_pixels(config: SpectrumConfig) -> PixelGrid:
+def spectral_pixels(config: SpectrumConfig | SimulateConfig) -> PixelGrid:
     """The pixels of the simulators; those of the DESI model end where its spectra do."""
-    segments = config.spectra.segments or DEFAULT_SEGMENTS
-    return make_pixels(
-        segments, config.spectra.high_aa if config.space.model == "desi_bgs" else DEFAULT_LAST_AA
-    )
+    wanted = _pixels(config)
+    last_aa = wanted.high_aa if config.space.model == "desi_bgs" else DEFAULT_LAST_AA
+    return make_pixels(wanted.segments or DEFAULT_SEGMENTS, last_aa)
 
 
-def kept_pixels(config: SpectrumConfig, pixels: PixelGrid) -> slice:
+def kept_pixels(config: SpectrumConfig | SimulateConfig, pixels: PixelGrid) -> slice:
     """The pixels between ``low_aa`` and ``high_aa``; ValueError where there is none."""
-    edges = pixels.edges_aa
+    edges, wanted = pixels.edges_aa, _pixels(config)
     inside = np.flatnonzero(
-        (edges[:-1] >= config.spectra.low_aa * (1.0 - 1e-9))
-        & (edges[1:] <= config.spectra.high_aa * (1.0 + 1e-9))
+        (edges[:-1] >= wanted.low_aa * (1.0 - 1e-9)) & (edges[1:] <= wanted.high_aa * (1.0 + 1e-9))
     )
     if not inside.size:
         raise ValueError("spectra: no pixel lies between low_aa and high_aa")
     return slice(int(inside[0]), int(inside[-1]) + 1)
 
 
-class SpectralSource(NamedTuple):
-    """A simulator of spectra, what they are on, what decides them, and the model behind it if that has derivatives."""
-
-    simulate: Simulator
-    grid: SpectralGrid
-    description: dict[str, Any]
-    exact: SpectralModel | None
+def _pixels(config: SpectrumConfig | SimulateConfig) -> PixelsConfig:
+    if config.spectra is None:
+        raise ValueError("the configuration has no section `spectra`")
+    return config.spectra
 
 
 @contextmanager
 def open_spectral_source(
-    config: SpectrumConfig, sps_home: Path | None, workers: int
-) -> Iterator[SpectralSource]:
-    """The simulator of a configuration; FSPS runs in ``workers`` processes, which end with the context."""
+    config: SpectrumConfig | SimulateConfig, sps_home: Path | None, workers: int
+) -> Iterator[Source]:
+    """The simulator of spectra that a configuration names; its ``coordinates`` are the fields of ``SpectralGrid``.
+
+    ``workers`` threads call the exact model; FSPS runs in ``workers`` processes, which end with the context.
+    """
     if config.simulator.code == "fsps":
         pixels = spectral_pixels(config)
         kept = kept_pixels(config, pixels)
         edges = pixels.edges_aa[kept.start : kept.stop + 1]
         with Fsps(config.space.build(), sps_home, workers=workers) as fsps:
-            grid = SpectralGrid(edges, jnp.zeros(0), jnp.zeros((0, edges.size - 1)))
+            grid = SpectralGrid(edges, np.zeros(0), np.zeros((0, edges.size - 1)))
             pieces = {"pixels": edges.size - 1, "wave_aa": [float(edges[0]), float(edges[-1])]}
-            described = describe_fsps(fsps) | pieces
-            yield SpectralSource(pixel_simulator(fsps, pixels, kept), grid, described, None)
+            described = describe_fsps(fsps) | pieces | {ASKED: asked_of(config.simulator, config.spectra)}
+            yield Source(pixel_simulator(fsps, pixels, kept), described, None, _coordinates(grid), 1)
         return
-    model = build_spectral_model(config, sps_home)
+    tables = named_tables(config.simulator.tables, config.space.build(), sps_home)
+    model = spectral_model(config, tables)
+    description = describe_spectral_model(model) | described_source(config.simulator, tables, config.spectra)
     simulate = make_spectral_simulator(model, config.simulator.batch)
-    yield SpectralSource(simulate, model.grid, describe_spectral_model(model), model)
+    yield Source(simulate, description, model, _coordinates(model.grid), workers)
+
+
+def grid_of(source: Source) -> SpectralGrid:
+    """Pixels and lines of a simulator of spectra."""
+    return SpectralGrid(**source.coordinates)
+
+
+def _coordinates(grid: SpectralGrid) -> dict[str, np.ndarray]:
+    return {name: np.asarray(array, float) for name, array in grid._asdict().items()}
 
 
 def describe_spectral_model(model: SpectralModel) -> dict[str, Any]:
@@ -227,7 +255,8 @@ def validate_spectra(
         config = SpectrumConfig.model_validate(header["config"])
         plan = DrawPlan(emulator.space, simulate, seed, "uniform", 256)
         with open_spectral_source(config, sps_home, workers=1) as source:
-            errors = spectrum_errors(emulator, source.simulate, plan, source.grid.line_pixels)
+            exact = component_batches(source.simulate, plan, BATCH)
+            errors = spectrum_errors(emulator, exact, grid_of(source).line_pixels)
         header["accuracy"]["prior"], quantiles["prior"] = spectrum_statistics(errors, wave_aa)
         if source.exact is not None:
             found = spectrum_gradient_errors(emulator, source.exact, gradients, seed + 1)

@@ -25,7 +25,9 @@ def find_sets(
     with open_source(
         whole.simulator, space, whole.bands, sps_home, workers=workers, components=True
     ) as source:
-        found = simulate_sets(whole, source.simulate, source.description, sets, workers=workers, hooks=hooks)
+        found = simulate_sets(
+            whole, source.simulate, source.description, sets, workers=source.threads, hooks=hooks
+        )
     return found, source.description
 
 

@@ -31,6 +31,12 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Continue a checkpoint, or train from the start.")
     ] = True,
+    sets: Annotated[
+        Path | None,
+        typer.Option(
+            help="Sets that `starling simulate` made, read only; default: simulate them in WORKDIR/sets."
+        ),
+    ] = None,
     sps_home: Annotated[Path | None, SPS_HOME_OPTION] = None,
     workers: Annotated[
         int, typer.Option(min=1, help="Chunks to simulate at the same time; processes of FSPS.")
@@ -47,10 +53,10 @@ def train(
     from rich.console import Console
 
     from starling.cli.display import training_display
-    from starling.cli.source import open_source
+    from starling.cli.training_sets import find_sets
     from starling.emulators.config import TrainingConfig
     from starling.emulators.files import add_accuracy, read_header
-    from starling.emulators.pipeline import simulate_sets, train_emulator
+    from starling.emulators.pipeline import train_emulator
     from starling.emulators.spectra.config import load_any_config
     from starling.simulation import StoppedError
     from starling.validation.emulator import summary
@@ -61,35 +67,33 @@ def train(
     out = out or workdir / f"{settings.name}.safetensors"
     if not isinstance(settings, TrainingConfig):
         _train_spectra(
-            settings, out, workdir, resume=resume, sps_home=sps_home, workers=workers, gradients=gradients
+            settings,
+            out,
+            workdir,
+            sets,
+            resume=resume,
+            sps_home=sps_home,
+            workers=workers,
+            gradients=gradients,
         )
         return
-    tangents = settings.training.sobolev_weight > 0
-    source = open_source(
-        settings.simulator,
-        settings.space.build(),
-        settings.bands,
-        sps_home,
-        workers=workers,
-        components=True,
-        tangents=tangents,
-    )
-    with source as found, training_display(Console()) as shown, stop_on_signal() as should_stop:
+    with training_display(Console()) as shown, stop_on_signal() as should_stop:
         hooks = shown._replace(should_stop=should_stop)
         try:
-            sets = simulate_sets(
-                settings, found.simulate, found.description, workdir / "sets", workers=workers, hooks=hooks
-            )
-            emulator = train_emulator(
-                settings,
-                sets,
-                found.description,
-                workdir=workdir,
-                out=out,
-                resume=resume,
-                hooks=hooks,
-                simulator=found.simulate,
-            )
+            with find_sets(
+                settings, sets, workdir, sps_home, workers, hooks, gradients=gradients > 0
+            ) as found:
+                emulator = train_emulator(
+                    settings,
+                    found.sets,
+                    found.description,
+                    workdir=workdir,
+                    out=out,
+                    resume=resume,
+                    hooks=hooks,
+                    simulator=found.simulate,
+                    draws=found.draws,
+                )
         except StoppedError as stopped:
             hooks.say(str(stopped))
             raise typer.Exit(130) from None
@@ -109,6 +113,7 @@ def _train_spectra(
     settings: "SpectrumConfig",
     out: Path,
     workdir: Path,
+    sets: Path | None,
     *,
     resume: bool,
     sps_home: Path | None,
@@ -138,6 +143,7 @@ def _train_spectra(
                 workers=workers,
                 gradients=gradients,
                 hooks=hooks,
+                sets=sets,
             )
         except StoppedError as stopped:
             hooks.say(str(stopped))

@@ -18,7 +18,7 @@ from starling.emulators.branch import Branch
 from starling.emulators.features import FeatureRecipe, Features
 from starling.emulators.networks import Architecture, network_from_weights, weights_of
 from starling.parameters import ParameterSpace
-from starling.simulation.store import write_atomically
+from starling.simulation.shards import write_atomically
 
 _KEY = "starling"
 

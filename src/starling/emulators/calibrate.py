@@ -14,14 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float
-from safetensors import safe_open
 
 from starling.emulators.domain import fit_domain
 from starling.emulators.errors import ErrorModel, Residuals, fit_error_model
 from starling.emulators.photometry import PhotometryEmulator
 from starling.emulators.targets import Totals
 from starling.photometry import arsinh_magnitude
-from starling.simulation.store import THETA, chunk_path
+from starling.simulation.shards import THETA, read_rows
 from starling.spaces import training_space
 
 N_BINS = 10
@@ -102,10 +101,6 @@ def _outside(emulator: PhotometryEmulator, theta: Float[np.ndarray, "row param"]
     return np.asarray(compute(emulator, jnp.asarray(theta))) > 1.0
 
 
-def read_theta(folder: Path, n_chunks: int) -> Float[np.ndarray, "row param"]:
-    """The parameters of a simulated set, of failed rows too."""
-    parts = []
-    for index in range(n_chunks):
-        with safe_open(chunk_path(folder, index), framework="numpy") as handle:
-            parts.append(handle.get_tensor(THETA))
-    return np.concatenate(parts)
+def read_theta(folder: Path, n: int) -> Float[np.ndarray, "row param"]:
+    """The parameters of the first ``n`` galaxies of a simulated set, of failed ones too."""
+    return read_rows(folder, 0, n, [THETA])[THETA]

@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from starling.simulation.store import write_atomically
+from starling.simulation.shards import write_atomically
 
 _MEND = "; remove it, or train with --fresh"
 

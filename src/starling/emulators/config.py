@@ -10,6 +10,7 @@ from starling.emulators.features import FeatureRecipe, Features
 from starling.emulators.networks import Activation, Architecture, Aside
 from starling.emulators.stitched import check_domains
 from starling.parameters import ParameterSpace
+from starling.simulation.draws import Method
 from starling.simulation.store import identity_hash
 from starling.spaces import desi_bgs, prospector_alpha, prospector_alpha_14
 
@@ -71,7 +72,7 @@ class SetsConfig(Section):
     n_validation: Positive = 16384
     n_test: Positive = 32768
     prior_fraction: float = Field(0.25, ge=0.0, lt=1.0)
-    method: Literal["sobol", "uniform"] = "sobol"
+    method: Method = "sobol"
     chunk: Positive = 4096
 
 

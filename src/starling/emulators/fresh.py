@@ -23,16 +23,11 @@ from jaxtyping import Array, Float, Int
 from safetensors.numpy import load_file, save
 
 from starling.emulators.config import FreshConfig
+from starling.emulators.rounds import read_round, round_is_whole, round_path, write_round
 from starling.simulation import Simulator
-from starling.simulation.store import (
-    THETA,
-    chunk_is_whole,
-    chunk_path,
-    finite_rows,
-    read_chunk,
-    write_atomically,
-    write_chunk,
-)
+from starling.simulation.generate import split_failures
+from starling.simulation.shards import THETA, write_atomically
+from starling.simulation.store import finite_rows
 
 _N_JUDGED = 16384  # newest galaxies whose errors tell where to simulate next
 
@@ -150,24 +145,21 @@ class FreshRows:
 
     def _simulated(self, number: int, theta: Float[np.ndarray, "row param"]) -> dict[str, np.ndarray]:
         """The galaxies of a round, from disk where they are there."""
-        if chunk_is_whole(self._folder, number, len(theta)):
-            found = read_chunk(self._folder, number)
+        if round_is_whole(self._folder, number, len(theta)):
+            found = read_round(self._folder, number)
             if np.array_equal(found[THETA], theta):
                 return found
-        parts = [
-            self._simulate(theta[start : start + self._chunk]) for start in range(0, len(theta), self._chunk)
-        ]
-        outputs: Outputs = {
-            name: np.concatenate([np.asarray(part[name], np.float32) for part in parts]) for name in parts[0]
-        }
-        write_chunk(self._folder, number, theta, outputs)
+        pieces = (theta[start : start + self._chunk] for start in range(0, len(theta), self._chunk))
+        parts = [split_failures(self._simulate(piece), len(piece))[0] for piece in pieces]
+        outputs: Outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        write_round(self._folder, number, theta, outputs)
         return {THETA: theta, **outputs}
 
     def _read(self, number: int) -> dict[str, np.ndarray]:
-        if not chunk_is_whole(self._folder, number, self._config.rows):
-            path = chunk_path(self._folder, number)
+        if not round_is_whole(self._folder, number, self._config.rows):
+            path = round_path(self._folder, number)
             raise ValueError(f"{path}, which the checkpoint needs, is gone or damaged; train with --fresh")
-        return read_chunk(self._folder, number)
+        return read_round(self._folder, number)
 
 
 def _without_failed(galaxies: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], int]:

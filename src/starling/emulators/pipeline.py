@@ -1,11 +1,8 @@
 """From a configuration and a simulator to an emulator file: simulate, train, measure, calibrate, write."""
 
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +25,7 @@ from starling.emulators.mixture import MixtureCore
 from starling.emulators.photometry import PhotometryEmulator
 from starling.emulators.prepare import Prepared, prepare
 from starling.emulators.proposals import Proposal
+from starling.emulators.provenance import describe_training_set, draws_of, provenance
 from starling.emulators.rows import FixedRows, RowSource
 from starling.emulators.schedule import n_epochs
 from starling.emulators.statistics import error_statistics
@@ -38,8 +36,8 @@ from starling.emulators.training import EpochReport, predict_errors, train_model
 from starling.lines import LineLight, line_light
 from starling.parameters import ParameterSpace
 from starling.photometry import arsinh_magnitude, load_bands
-from starling.simulation import DrawPlan, Progress, SimulatedSet, Simulator, read_set, simulate_set
-from starling.simulation.store import content_hash, identity_hash
+from starling.simulation import DrawPlan, Plan, Progress, SimulatedSet, Simulator, read_set, simulate_set
+from starling.simulation.store import FAILED, identity_hash
 from starling.spaces import training_space
 
 
@@ -93,7 +91,7 @@ def simulate_sets(
 
 
 def simulate_plans(
-    plans: Mapping[str, DrawPlan],
+    plans: Mapping[str, Plan],
     simulator: Simulator,
     description: Mapping[str, Any],
     folder: Path,
@@ -103,21 +101,41 @@ def simulate_plans(
 ) -> dict[str, SimulatedSet]:
     """Make sets under ``folder``, or what is missing of them, and read them."""
     sets = {}
+    make_sets(plans, simulator, description, folder, workers=workers, hooks=hooks)
     for name, plan in plans.items():
-        hooks.say(f"set {name}: {plan.n} draws from {plan.space.name}")
-        simulate_set(
+        sets[name] = read_set(folder / name, plan.n)
+        if sets[name].n_failed:
+            hooks.say(
+                f"set {name}: {sets[name].n_failed} galaxies failed and are left out, see {folder / name / FAILED}"
+            )
+    return sets
+
+
+def make_sets(
+    plans: Mapping[str, Plan],
+    simulator: Simulator,
+    description: Mapping[str, Any],
+    folder: Path,
+    *,
+    coordinates: Mapping[str, np.ndarray] | None = None,
+    workers: int = 1,
+    hooks: Hooks = SILENT,
+) -> dict[str, int]:
+    """Make sets under ``folder``, or what is missing of them; how many galaxies failed, by the name of the set."""
+    failed = {}
+    for name, plan in plans.items():
+        hooks.say(f"set {name}: {plan.n} galaxies from {plan.space.name}")
+        failed[name] = simulate_set(
             simulator,
             plan,
             folder / name,
             description=description,
+            coordinates=coordinates,
             workers=workers,
             progress=hooks.simulated,
             should_stop=hooks.should_stop,
         )
-        sets[name] = read_set(folder / name, plan.n_chunks)
-        if sets[name].n_failed:
-            hooks.say(f"set {name}: {sets[name].n_failed} rows are not finite and are left out")
-    return sets
+    return failed
 
 
 def train_emulator(
@@ -130,9 +148,11 @@ def train_emulator(
     resume: bool = True,
     hooks: Hooks = SILENT,
     simulator: Simulator | None = None,
+    draws: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> PhotometryEmulator:
     """Train on the sets, measure and calibrate on the others, write ``out``; returns what was written, read back.
 
+    ``draws`` are those of the sets by name where they are not the configuration's own (``emulators.stored``).
     ``simulator`` is wanted where new galaxies are drawn as the training goes (``training.fresh``). With
     ``config.stitch`` every domain is trained on the galaxies of the sets that lie in it, in a folder of its own, and
     what is measured and written is all of them, stitched.
@@ -172,7 +192,7 @@ def train_emulator(
         "surrogate": bool(description.get("surrogate", False)),
         "n_failed": {name: s.n_failed for name, s in sets.items()},
         "licence": config.licence,
-        "training_set": describe_training_set(draw_plans(config), sets, description),
+        "training_set": describe_training_set(draws or draws_of(draw_plans(config)), sets, description),
         "config": config.model_dump(mode="json"),
         "config_sha256": config.sha256(),
         **provenance(),
@@ -220,19 +240,6 @@ def _train_core(
     )
     shutil.rmtree(workdir / FRESH, ignore_errors=True)  # a finished run needs its pool no more
     return prepared.core(model)
-
-
-def describe_training_set(
-    plans: Mapping[str, DrawPlan], sets: Mapping[str, SimulatedSet], description: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Rows of the training sets, the hash of their numbers, and that of what decides these (draws and simulator)."""
-    train = {name: simulated for name, simulated in sets.items() if name.startswith("train")}
-    draws = {name: plan.to_dict() | {"n": plan.n} for name, plan in plans.items() if name in train}
-    return {
-        "rows": {name: len(simulated.theta) for name, simulated in train.items()},
-        "sha256": content_hash(train),
-        "identity_sha256": identity_hash({"draws": draws, "simulator": dict(description)}),
-    }
 
 
 def _row_source(
@@ -284,23 +291,6 @@ def _errors(core: DirectCore | MixtureCore | StitchedCore, exact: Totals) -> Flo
     flux, properties = predict(core, exact.theta)
     magnitudes = arsinh_magnitude(flux, exact.softening)
     return np.hstack([magnitudes - exact.magnitudes, properties - exact.properties])
-
-
-def provenance() -> dict[str, Any]:
-    """When and with what: time, versions, and the commit where the code is a git checkout (else None)."""
-    libraries = ("starling-sed", "jax", "flax", "optax", "numpy", "astro-sedpy")
-    try:
-        where = Path(__file__).parent
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        commit = None
-    return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {name: version(name) for name in libraries},
-        "git_commit": commit,
-    }
 
 
 def _observed_softening(config: TrainingConfig, theta: Float[np.ndarray, "row param"]) -> float:

@@ -1,32 +1,49 @@
-"""A simulated set on disk: a folder with one JSON manifest and one safetensors file per chunk.
+"""A simulated set on disk: a folder with a manifest, which says what the numbers are, and the numbers in shards.
 
-A chunk is written beside its place and renamed, so a file that bears a chunk's name is whole. The manifest holds the
-identity of the set: whatever decides its numbers. A folder whose manifest names another identity is refused.
+The manifest holds the identity of the set: whatever decides its numbers. A folder whose manifest names another identity
+is refused. The numbers are those of ``starling.simulation.shards``.
 """
 
+import errno
 import hashlib
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from astropy.table import Table
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save
+
+from starling.simulation.shards import (
+    THETA,
+    Record,
+    n_rows_of,
+    prepare_shards,
+    read_record,
+    read_rows,
+    write_atomically,
+)
 
 FORMAT = "starling-simulated-set"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
-THETA = "theta"
+FAILED = "failed.ecsv"
+_LIBRARIES = ("starling-sed", "jax", "jaxlib", "numpy", "scipy", "astro-sedpy", "zarr")
+
+
+class StorageError(RuntimeError):
+    """The disk does not take a set; the message says why and what to do, and what is finished is safe."""
 
 
 class SimulatedSet(NamedTuple):
     """Rows of a set whose every number is finite, in the order of the draws; float32.
 
     ``outputs`` are the simulator's arrays by name, see ``simulation.generate.Simulator``; ``n_failed`` rows were left
-    out because a number was not finite.
+    out because they failed.
     """
 
     theta: Float[np.ndarray, "row param"]
@@ -51,47 +68,87 @@ def content_hash(sets: Mapping[str, SimulatedSet]) -> str:
     return digest.hexdigest()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that, whatever happens, ``path`` holds the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+def library_versions(names: Sequence[str]) -> dict[str, str]:
+    """Versions of the distributions that are installed, by name."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@contextmanager
+def storage(folder: Path) -> Iterator[None]:
+    """Turn what the disk says while the context lasts into a StorageError."""
     try:
-        with temporary.open("wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        mend = "make room there" if full else "see to it"
+        raise StorageError(
+            f"cannot write to {folder}: {error.strerror or error}; what is finished is safe: {mend} and run the same "
+            "command again, or choose another folder with --out"
+        ) from error
 
 
-def open_set(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Make the folder of a set, or check that the one there is of the same set; ValueError says what differs."""
+def open_set(
+    folder: Path, identity: Mapping[str, Any], n: int, coordinates: Mapping[str, np.ndarray] | None = None
+) -> None:
+    """Make the folder of a set of ``n`` rows, or check that the one there is of the same set.
+
+    ``coordinates`` are arrays that all rows have in common.
+
+    ValueError says what differs, StorageError why the folder cannot be written.
+    """
     manifest = folder / MANIFEST
     # through JSON once, so that tuples and lists compare equal
-    identity = json.loads(json.dumps(identity))
-    if not manifest.exists():
-        content = {
-            "format": FORMAT,
-            "version": FORMAT_VERSION,
-            "sha256": identity_hash(identity),
-            "identity": identity,
-        }
-        write_atomically(manifest, json.dumps(content, indent=1).encode())
-        return
-    check_set(folder, identity)
+    common = {name: _array_hash(array) for name, array in sorted((coordinates or {}).items())}
+    identity = json.loads(json.dumps({**identity, **({"coordinates": common} if common else {})}))
+    versions = library_versions(_LIBRARIES)
+    found = None
+    if manifest.exists():
+        check_set(folder, identity)
+        found = read_manifest(folder)
+    with storage(folder):
+        if found is None or versions not in found["versions"]:
+            content = {
+                "format": FORMAT,
+                "version": FORMAT_VERSION,
+                "sha256": identity_hash(identity),
+                "identity": identity,
+                "versions": [*(found["versions"] if found else []), versions],
+            }
+            write_atomically(manifest, json.dumps(content, indent=1).encode())
+        prepare_shards(folder, n, coordinates or {})
+
+
+def _array_hash(array: np.ndarray) -> str:
+    content = np.ascontiguousarray(array, "<f8")
+    return hashlib.sha256(json.dumps(content.shape).encode() + content.tobytes()).hexdigest()
 
 
 def check_set(folder: Path, identity: Mapping[str, Any]) -> None:
     """ValueError unless a folder holds the set of this identity; says what differs."""
     identity = json.loads(json.dumps(identity))
-    found = read_manifest(folder)["identity"]
-    differing = sorted(key for key in {*identity, *found} if identity.get(key) != found.get(key))
+    differing = differences(read_manifest(folder)["identity"], identity)
     if differing:
         raise ValueError(
             f"{folder} holds a set that was made with another {', '.join(differing)}; "
             "give another folder, or remove this one to simulate anew"
         )
+
+
+def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
+    """Where two JSON-able descriptions differ, as dotted keys."""
+    if not (isinstance(found, dict) and isinstance(wanted, dict)):
+        return [] if found == wanted else [path]
+    return [
+        place
+        for key in sorted({*found, *wanted})
+        for place in differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else key)
+    ]
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -103,61 +160,80 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder / MANIFEST} is not a readable manifest: {error}; remove the folder"
         ) from error
     if manifest.get("format") != FORMAT or manifest.get("version") != FORMAT_VERSION:
+        found = f"version {manifest['version']}" if manifest.get("format") == FORMAT else "something else"
         raise ValueError(
-            f"{folder} is not a simulated set of format version {FORMAT_VERSION}; remove the folder"
+            f"{folder} is not a simulated set of format version {FORMAT_VERSION} but {found}; remove the folder, and "
+            "simulate anew"
         )
     return manifest
 
 
-def chunk_path(folder: Path, index: int) -> Path:
-    """The file of a chunk."""
-    return folder / f"chunk-{index:06d}.safetensors"
+def read_records(folder: Path, n: int) -> list[Record]:
+    """The records of the shards that hold the first ``n`` rows; ValueError where one is not there."""
+    chunk = read_manifest(folder)["identity"]["draws"]["chunk"]
+    found = [read_record(folder, index) for index in range(-(-n // chunk))]
+    records = [record for record in found if record is not None]
+    have = sum(record.rows for record in records)
+    if len(records) < len(found) or have < n:
+        raise ValueError(
+            f"{folder} has {have} of {n} rows: run the `starling simulate` that makes it again, which goes on where it "
+            "stopped"
+        )
+    return records
 
 
-def write_chunk(
-    folder: Path,
-    index: int,
-    theta: Float[np.ndarray, "row param"],
-    outputs: Mapping[str, Float[np.ndarray, "row ..."]],
-) -> None:
-    """Write a chunk, whole or not at all."""
-    arrays = {THETA: theta, **outputs}
-    content = save({name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()})
-    write_atomically(chunk_path(folder, index), content)
+def read_set(folder: Path, n: int | None = None) -> SimulatedSet:
+    """The first ``n`` rows of a set (all without it) in memory, without those that failed.
+
+    ValueError where the set is not finished or damaged, or where every row failed.
+    """
+    n = n_rows_of(folder) if n is None else n
+    failed = failures(folder, n)
+    arrays = read_rows(folder, 0, n)
+    if failed:
+        if len(failed) == n:
+            raise ValueError(f"all {n} galaxies of {folder} failed, the first one: {failed[min(failed)]}")
+        good = np.ones(n, bool)
+        good[list(failed)] = False
+        arrays = {name: array[good] for name, array in arrays.items()}
+    theta = arrays.pop(THETA)
+    return SimulatedSet(theta, arrays, len(failed))
 
 
-def chunk_is_whole(folder: Path, index: int, n_rows: int) -> bool:
-    """Whether a chunk is there with the expected number of rows; a damaged file counts as absent."""
-    path = chunk_path(folder, index)
-    if not path.exists():
-        return False
-    try:
-        with safe_open(path, framework="numpy") as handle:
-            rows = {handle.get_slice(name).get_shape()[0] for name in (THETA, *handle.offset_keys())}
-    except (SafetensorError, OSError):
-        return False
-    return rows == {n_rows}
+def failures(folder: Path, n: int | None = None) -> dict[int, str]:
+    """The rows that failed, of the first ``n`` or of all, and why; ValueError where the set is not finished."""
+    n = n_rows_of(folder) if n is None else n
+    return {row: why for record in read_records(folder, n) for row, why in record.failed.items() if row < n}
 
 
-def read_chunk(folder: Path, index: int) -> dict[str, np.ndarray]:
-    """The arrays of a chunk by name, failed rows too."""
-    return load_file(chunk_path(folder, index))
-
-
-def read_set(folder: Path, n_chunks: int) -> SimulatedSet:
-    """The whole set in memory, without its failed rows."""
-    chunks = []
-    n_failed = 0
-    for index in range(n_chunks):
-        chunk = read_chunk(folder, index)
-        finite = finite_rows(*chunk.values())
-        n_failed += int(np.sum(~finite))
-        chunks.append({name: array[finite] for name, array in chunk.items()} if not finite.all() else chunk)
-    names = [name for name in chunks[0] if name != THETA]
-    theta, *outputs = (np.concatenate([chunk[name] for chunk in chunks]) for name in (THETA, *names))
-    return SimulatedSet(theta, dict(zip(names, outputs, strict=True)), n_failed)
+def write_failed(folder: Path, names: Sequence[str], n: int) -> None:
+    """Write what failed of the first ``n`` rows into a table of the folder: row, reason, parameters."""
+    failed = failures(folder, n)
+    path = folder / FAILED
+    if not failed:
+        path.unlink(missing_ok=True)
+        return
+    chunk = read_manifest(folder)["identity"]["draws"]["chunk"]
+    theta = []
+    for shard in sorted({row // chunk for row in failed}):
+        rows = read_rows(folder, shard * chunk, (shard + 1) * chunk, [THETA])[THETA]
+        theta += [rows[row % chunk] for row in sorted(failed) if row // chunk == shard]
+    table = Table({"row": sorted(failed), "reason": [failed[row] for row in sorted(failed)]})
+    for column, name in enumerate(names):
+        table[name] = np.array([point[column] for point in theta], np.float32)
+    text = StringIO()
+    table.write(text, format="ascii.ecsv")
+    write_atomically(path, text.getvalue().encode())
 
 
 def finite_rows(*arrays: Float[np.ndarray, "row ..."]) -> np.ndarray:
     """True for the rows in which every number of every array is finite."""
-    return np.logical_and.reduce([np.isfinite(array.reshape(len(array), -1)).all(axis=1) for array in arrays])
+    return np.logical_and.reduce([_finite(array.reshape(len(array), -1)) for array in arrays])
+
+
+def _finite(rows: Float[np.ndarray, "row number"]) -> np.ndarray:
+    """The same for one array: a sum is finite, or (it may have overflown) its terms are looked at."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        good = np.isfinite(rows.sum(axis=1))
+    good[~good] = np.isfinite(rows[~good]).all(axis=1)
+    return good

@@ -15,7 +15,7 @@ from jax import Array
 from jaxtyping import Float
 from scipy.special import ndtr
 
-from starling.emulators import PhotometryEmulator, read_header
+from starling.emulators import PhotometryEmulator, read_header, stored
 from starling.emulators.checkpoints import remove_checkpoint
 from starling.emulators.config import TrainingConfig
 from starling.emulators.networks import weights_of
@@ -25,8 +25,8 @@ from starling.emulators.targets import Totals, totals
 from starling.emulators.training import CHECKPOINT, EpochReport
 from starling.lines import line_light
 from starling.photometry import arsinh_magnitude, load_bands
-from starling.simulation import DrawPlan, SimulatedSet, StoppedError, read_set
-from starling.simulation.store import MANIFEST, chunk_path, read_manifest, write_atomically
+from starling.simulation import SimulatedSet, StoppedError
+from starling.simulation.shards import write_atomically
 from starling.validation.study_config import StudyConfig, Variation
 
 EMULATOR = "emulator.safetensors"
@@ -62,39 +62,17 @@ class Result(NamedTuple):
 def open_sets(config: TrainingConfig, folder: Path) -> tuple[dict[str, SimulatedSet], dict[str, Any]]:
     """The first rows of simulated sets that are there, as many as a configuration asks for, and their simulator.
 
-    Nothing is written. Raises ValueError where a set is absent, too short or of other draws, or the bands are others.
+    Nothing is written. Raises ValueError where a set does not fit (``starling.emulators.stored``) or is of other draws.
     """
-    sets, descriptions = {}, []
+    found = stored.open_sets(config, folder)
     for name, plan in draw_plans(config).items():
-        if not (folder / name / MANIFEST).exists():
-            raise ValueError(
-                f"there is no simulated set {folder / name}; without --sets the study simulates its own"
-            )
-        identity = read_manifest(folder / name)["identity"]
         expected = json.loads(json.dumps(plan.to_dict()))
-        differing = sorted(key for key in expected if identity["draws"].get(key) != expected[key])
+        differing = sorted(key for key in expected if found.draws[name].get(key) != expected[key])
         if differing:
             raise ValueError(
                 f"{folder / name} has draws of another {', '.join(differing)} than the base of the study"
             )
-        descriptions.append(identity["simulator"])
-        sets[name] = _first_rows(_read(folder / name, plan), plan.n)
-    description = descriptions[0]
-    if any(other != description for other in descriptions):
-        raise ValueError(f"the sets in {folder} are of different simulators")
-    bands = description.get("bands", list(config.bands))
-    if bands != list(config.bands):
-        raise ValueError(f"the sets in {folder} have other bands than the base of the study")
-    return sets, description
-
-
-def _read(folder: Path, plan: DrawPlan) -> SimulatedSet:
-    lacking = [i for i in range(plan.n_chunks) if not chunk_path(folder, i).exists()]
-    if not lacking:
-        found = read_set(folder, plan.n_chunks)
-        if len(found.theta) + found.n_failed >= plan.n:
-            return found
-    raise ValueError(f"{folder} has fewer than the {plan.n} draws that the study asks for: lower its sets")
+    return found.sets, found.description
 
 
 def _first_rows(simulated: SimulatedSet, n: int) -> SimulatedSet:

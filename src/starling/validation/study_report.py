@@ -18,10 +18,10 @@ from starling.emulators.branch import Branch
 from starling.emulators.config import DirectConfig
 from starling.emulators.direct import ROLE, direct_core
 from starling.emulators.networks import Network
-from starling.emulators.pipeline import provenance
+from starling.emulators.provenance import provenance
 from starling.emulators.schedule import n_epochs
 from starling.photometry import load_bands
-from starling.simulation.store import write_atomically
+from starling.simulation.shards import write_atomically
 from starling.validation.cost import Cost, measure_files
 from starling.validation.scaling import PowerLaw, choose, fit_power_law, front
 from starling.validation.study import EMULATOR, LIMIT_MAG, Result, folder_of, read_result

@@ -11,8 +11,9 @@ from starling.components import Components
 from starling.cosmology import luminosity_distance_mpc
 from starling.emulators.spectra.config import SpectrumConfig
 from starling.emulators.spectra.files import load_spectrum_emulator, read_quantiles
+from starling.emulators.spectra.grid import SpectralGrid
 from starling.emulators.spectra.model import SpectrumEmulator
-from starling.emulators.spectra.pipeline import SpectralGrid, train_spectrum_emulator
+from starling.emulators.spectra.pipeline import train_spectrum_emulator
 from starling.sfh import bin_edges_gyr
 from starling.spaces import prospector_alpha_14
 

@@ -8,25 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
 
-from starling.components import Components, components_from
+from starling.components import Components
 from starling.emulators.branch import Branch
 from starling.emulators.direct import DirectRows, direct_task
 from starling.emulators.features import fit_features
-from starling.emulators.pipeline import (
-    SILENT,
-    Hooks,
-    describe_training_set,
-    plans_of,
-    provenance,
-    simulate_plans,
-)
+from starling.emulators.pipeline import SILENT, Hooks, plans_of
+from starling.emulators.provenance import describe_training_set, provenance
 from starling.emulators.spectra.basis import Basis, Encoder, Moments, make_ranges
 from starling.emulators.spectra.config import SpectrumConfig
 from starling.emulators.spectra.files import load_spectrum_emulator, save_spectrum_emulator
+from starling.emulators.spectra.grid import SpectralGrid
 from starling.emulators.spectra.model import FAINTEST, WHOLE, SpectrumEmulator, others, pack, whole
-from starling.emulators.spectra.statistics import component_batches, spectrum_errors, spectrum_statistics
+from starling.emulators.spectra.sources import Galaxies, Simulated, Stored
+from starling.emulators.spectra.statistics import BATCH, spectrum_errors, spectrum_statistics
 from starling.emulators.training import train_model
 from starling.simulation import DrawPlan, SimulatedSet, Simulator
 from starling.simulation.store import identity_hash
@@ -39,14 +34,6 @@ _MARGINS = {WHOLE: 1e-3, "stars": 1e-25, "dust": 1e-20, "torus": 1e-20}
 _BRIGHTEST = 1e3  # dust and torus come per Lsun, of which a Msun gives up to this many
 
 
-class SpectralGrid(NamedTuple):
-    """What a simulator's spectra are on: edges of pixels, wavelengths of lines, lines of 1 Lsun in pixels."""
-
-    edges_aa: np.ndarray
-    line_wave_aa: np.ndarray | Array
-    line_pixels: np.ndarray | Array
-
-
 class _Bases(NamedTuple):
     """Bases and their inverses, by role."""
 
@@ -56,7 +43,7 @@ class _Bases(NamedTuple):
 
 def train_spectrum_emulator(
     config: SpectrumConfig,
-    simulator: Simulator,
+    source: Simulator | Stored,
     grid: SpectralGrid,
     description: Mapping[str, Any],
     *,
@@ -68,17 +55,21 @@ def train_spectrum_emulator(
 ) -> SpectrumEmulator:
     """Train, measure on held-out draws from the prior and from the training space, write ``out``, read it back.
 
-    The simulator gives the fields of ``starling.components.Components`` with rest-frame pixels as channels.
+    The source, a simulator or sets that are there, gives the fields of ``starling.components.Components`` with
+    rest-frame pixels as channels.
     """
+    galaxies: Galaxies = (
+        source if isinstance(source, Stored) else Simulated(source, workdir / "sets", workers, hooks)
+    )
     hooks.say("principal components")
-    bases = _fit_bases(config, simulator, grid)
+    bases = _fit_bases(config, galaxies, grid)
     for role, found in bases.bases.items():
         sizes = [[len(vectors) for vectors in basis.vectors] for basis in found]
         hooks.say(f"  {role}: {sizes} components")
     prior = config.space.build()
     plans = plans_of(prior, config.sets, config.seed)
-    tests = {name.removeprefix("test_"): plans.pop(name) for name in ("test_prior", "test_training")}
-    sets = _simulate(config, simulator, grid, description, bases, plans, workdir / "sets", workers, hooks)
+    tests = {name: plans.pop(name) for name in ("test_prior", "test_training")}
+    sets = _encode(config, galaxies, grid, description, bases, plans)
     branches = {
         role: _train_role(config, role, sets, workdir, description, resume, hooks)
         for role in config.network.networks()
@@ -94,15 +85,16 @@ def train_spectrum_emulator(
     hooks.say("errors on held-out spectra")
     accuracy, quantiles = {}, {}
     for name, plan in tests.items():
-        errors = spectrum_errors(emulator, simulator, plan, grid.line_pixels)
-        accuracy[name], quantiles[name] = spectrum_statistics(errors, np.asarray(emulator.wave_aa))
+        errors = spectrum_errors(emulator, galaxies.batches(name, plan, BATCH), grid.line_pixels)
+        where = name.removeprefix("test_")
+        accuracy[where], quantiles[where] = spectrum_statistics(errors, np.asarray(emulator.wave_aa))
     header = {
         "name": config.name,
         "accuracy": accuracy,
         "simulator": dict(description),
         "surrogate": bool(description.get("surrogate", False)),
         "licence": config.licence,
-        "training_set": describe_training_set(plans, sets, description),
+        "training_set": describe_training_set(galaxies.draws(plans), sets, description),
         "config": config.model_dump(mode="json"),
         "config_sha256": config.sha256(),
         **provenance(),
@@ -117,7 +109,7 @@ def _totals(config: SpectrumConfig, grid: SpectralGrid) -> Callable[..., Array]:
     return jax.jit(jax.vmap(lambda theta, parts: whole(space, theta, parts, lines)))
 
 
-def _fit_bases(config: SpectrumConfig, simulator: Simulator, grid: SpectralGrid) -> _Bases:
+def _fit_bases(config: SpectrumConfig, galaxies: Galaxies, grid: SpectralGrid) -> _Bases:
     wave = np.sqrt(grid.edges_aa[1:] * grid.edges_aa[:-1])
     ranges = make_ranges(wave, config.spectra.seams_aa, config.spectra.overlap)
     space = training_space(config.space.build())
@@ -125,7 +117,7 @@ def _fit_bases(config: SpectrumConfig, simulator: Simulator, grid: SpectralGrid)
     totals = _totals(config, grid)
     roles = config.network.networks()
     moments: dict[str, list[Moments]] = {}
-    for theta, parts in component_batches(simulator, plan):
+    for theta, parts in galaxies.batches("train", plan):
         total = np.asarray(totals(theta, parts))
         spectra = {WHOLE: total[:, None]} if WHOLE in roles else jax.vmap(pack)(parts)
         finite = np.isfinite(total).all(axis=1)
@@ -147,16 +139,13 @@ def _fit_bases(config: SpectrumConfig, simulator: Simulator, grid: SpectralGrid)
     )
 
 
-def _simulate(
+def _encode(
     config: SpectrumConfig,
-    simulator: Simulator,
+    galaxies: Galaxies,
     grid: SpectralGrid,
     description: Mapping[str, Any],
     bases: _Bases,
     plans: Mapping[str, DrawPlan],
-    folder: Path,
-    workers: int,
-    hooks: Hooks,
 ) -> dict[str, SimulatedSet]:
     """The sets of plans, as the targets of the networks by role."""
     roles = tuple(config.network.networks())
@@ -180,16 +169,9 @@ def _simulate(
 
         return jax.vmap(one)(theta, parts)
 
-    def targets(theta: Float[np.ndarray, "row param"]) -> dict[str, np.ndarray]:
-        parts = components_from(simulator(theta))
-        return {
-            role: np.asarray(array)
-            for role, array in encode(bases.encoders, jnp.asarray(theta), parts).items()
-        }
-
     encoding = config.model_dump(mode="json", include={"seed", "spectra", "components"})
     identity = dict(description) | {"encoding": encoding, "roles": roles}
-    return simulate_plans(plans, targets, identity, folder, workers=workers, hooks=hooks)
+    return galaxies.encoded(plans, lambda theta, parts: encode(bases.encoders, theta, parts), identity)
 
 
 def _train_role(

@@ -1,6 +1,6 @@
 """Errors of emulated spectra against exact ones, as fractions of the exact spectrum."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -8,32 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from starling.components import Components, components_from
+from starling.components import Components
 from starling.emulators.spectra.model import FAINTEST, SpectrumEmulator, whole
-from starling.simulation import DrawPlan, Simulator, draw_chunk
 
 LEVELS = (0.68, 0.95, 0.99, 0.999)
 BAR = 0.01
-_BATCH = 256  # spectra compared at a time
-
-
-def component_batches(
-    simulator: Simulator, plan: DrawPlan, rows: int | None = None
-) -> Iterator[tuple[Float[Array, "row param"], Components]]:
-    """The galaxies of a plan chunk by chunk, or ``rows`` at a time: parameters and components."""
-    for index in range(plan.n_chunks):
-        theta = draw_chunk(plan, index)
-        outputs = simulator(theta)
-        step = rows or plan.chunk
-        for start in range(0, plan.rows(index), step):
-            part = slice(start, min(start + step, plan.rows(index)))
-            yield jnp.asarray(theta[part]), components_from({n: a[part] for n, a in outputs.items()})
+BATCH = 256  # spectra compared at a time
 
 
 def spectrum_errors(
-    emulator: SpectrumEmulator, simulator: Simulator, plan: DrawPlan, line_pixels: Float[Any, "line pixel"]
+    emulator: SpectrumEmulator,
+    batches: Iterable[tuple[Float[Array, "row param"], Components]],
+    line_pixels: Float[Any, "line pixel"],
 ) -> Float[np.ndarray, "row pixel"]:
-    """Emulated minus exact over exact, of whole spectra with their lines, for the draws of a plan.
+    """Emulated minus exact over exact, of whole spectra with their lines, for galaxies and their components.
 
     ``line_pixels`` puts the simulator's lines, of 1 Lsun each, into pixels.
     What it is a fraction of is at least ``FAINTEST`` of the peak of the spectrum (of lambda L_lambda).
@@ -49,7 +37,7 @@ def spectrum_errors(
 
         return jax.vmap(one)(theta, parts)
 
-    return np.concatenate([compare(emulator, *batch) for batch in component_batches(simulator, plan, _BATCH)])
+    return np.concatenate([compare(emulator, *batch) for batch in batches])
 
 
 def spectrum_statistics(

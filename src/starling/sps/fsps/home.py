@@ -123,7 +123,7 @@ def check_home(path: str | os.PathLike[str] | None, libraries: Libraries) -> Hom
         for what, name, known in zip(
             ("isochrones", "spectra", "dust emission"),
             libraries,
-            (_ISOCHRONES, _known_spectra(libraries), _DUST),
+            (tuple(_ISOCHRONES), _known_spectra(libraries), tuple(_DUST)),
             strict=True,
         )
         if name not in known

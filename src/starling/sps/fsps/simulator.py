@@ -16,7 +16,7 @@ from starling.lines import AT_TEN_PC, REST_FRAME_BANDS, LineLight, line_light
 from starling.parameters import ParameterSpace
 from starling.photometry import LIGHT_AA_S, POGSON, load_bands, projection_matrix
 from starling.sfh import N_BINS, N_HISTORIES
-from starling.simulation.generate import Simulator
+from starling.simulation import FAILURE, Simulator
 from starling.sps.fsps.home import FspsWarning, Home, cautions
 from starling.sps.fsps.infrared import InfraredLight, read_infrared_light
 from starling.sps.fsps.pool import PATIENT, Inventory, Pool, Timeouts, describe_settings
@@ -41,28 +41,23 @@ class FspsSpectra(NamedTuple):
 
     ``smooth`` is L_lambda at the wavelengths of FSPS, Lsun/Angstrom, without the emission lines whose luminosities
     (Lsun, after dust) are ``lines``; ``mass_fraction`` the surviving part of the mass, remnants among it;
-    ``log_lir_per_msun`` log10 of the dust emission in 8-1000 um, Lsun (-inf in a model without).
+    ``log_lir_per_msun`` log10 of the dust emission in 8-1000 um, Lsun (-inf in a model without). ``failure`` says why a
+    row failed, texts, empty for the others.
     """
 
     smooth: Float[np.ndarray, "row wave"]
     lines: Float[np.ndarray, "row line"]
     mass_fraction: Float[np.ndarray, " row"]
     log_lir_per_msun: Float[np.ndarray, " row"]
-
-
-class Failure(NamedTuple):
-    """A galaxy that FSPS could not simulate."""
-
-    theta: Float[np.ndarray, " param"]
-    reason: str
+    failure: np.ndarray
 
 
 class Fsps:
     """FSPS over a space, in ``workers`` processes; a context manager that ends them.
 
     Simulates Prospector-alpha of 14 and of 18 parameters, with or without AGN, and the DESI model. ``wave_aa`` and
-    ``line_wave_aa`` are vacuum wavelengths; ``failures`` collects the galaxies that failed. Raises FspsError where FSPS
-    cannot run, says what its numbers suffer from as FspsWarning.
+    ``line_wave_aa`` are vacuum wavelengths. Raises FspsError where FSPS cannot run, and says in an FspsWarning what its
+    numbers suffer from.
     """
 
     def __init__(
@@ -77,7 +72,6 @@ class Fsps:
         self.space = space
         self.settings = settings_of(space, lines_in_spectrum)
         self.pool = Pool(sps_home, self.settings, workers, timeouts)
-        self.failures: list[Failure] = []
         self._infrared: InfraredLight | None = None
         try:
             for sentence in cautions(self.home, space):
@@ -124,7 +118,6 @@ class Fsps:
                 f"FSPS failed at {len(failures)} of {len(theta)} galaxies: {explain(list(failures.values()))}"
             )
             warnings.warn(said, FspsWarning, stacklevel=2)
-        self.failures += [Failure(np.array(theta[row]), reason) for row, reason in sorted(failures.items())]
         stellar, formed, dust = numbers[:, :3].T
         per_msun = LSUN / formed[:, None]
         n_wave = self.wave_aa.size
@@ -133,6 +126,7 @@ class Fsps:
             lines=numbers[:, 3 + n_wave :] * per_msun,
             mass_fraction=stellar / formed,
             log_lir_per_msun=self._log_lir(theta, dust * LSUN / formed),
+            failure=np.array([failures.get(row, "") for row in range(len(theta))], str),
         )
 
     def _log_lir(
@@ -148,7 +142,7 @@ def spectrum_simulator(fsps: Fsps) -> Simulator:
 
     def simulate(theta: Float[np.ndarray, "row param"]) -> dict[str, np.ndarray]:
         found = fsps.spectra(theta)._asdict()
-        return {"spectrum": found.pop("smooth"), **found}
+        return {"spectrum": found.pop("smooth"), FAILURE: found.pop("failure"), **found}
 
     return simulate
 
@@ -176,6 +170,7 @@ def pixel_simulator(fsps: Fsps, pixels: PixelGrid, kept: slice) -> Simulator:
             "dust": nothing,
             "infrared_share": none[:, 0],
             "torus": nothing,
+            FAILURE: found.failure,
         }
 
     return simulate
@@ -235,6 +230,7 @@ def photometry_simulator(fsps: Fsps, bands: Sequence[str], pixels: PixelGrid | N
         return {
             "rest_flux": np.asarray(flux),
             "properties": np.stack([properties[name] for name in SPECTRAL_PROPERTIES], axis=1),
+            FAILURE: found.failure,
         }
 
     return simulate
