@@ -11,6 +11,7 @@ from starling.cli.fit import fit
 from starling.cli.mock import mock
 from starling.cli.models import models
 from starling.cli.quickstart import quickstart
+from starling.cli.ssp import app as ssp_app
 from starling.cli.study import study
 from starling.cli.train import train
 from starling.cli.validate import validate
@@ -42,3 +43,4 @@ def main(
 
 for _function in (quickstart, fit, train, study, validate, calibrate, models, mock):
     add_command(app, _function)
+app.add_typer(ssp_app, name="ssp")
