@@ -16,6 +16,9 @@ class SSPGrid(NamedTuple):
     fraction of the mass formed that still lives. ``log_z`` is log10 Z/Zsun, ascending; ``age_gyr`` ascending and
     positive: the spectrum is linear in log age between nodes and constant outside. ``remnants`` says whether
     ``mass_fraction`` counts stellar remnants.
+
+    ``whole_nodes`` is FSPS's convention: an age node is in birth clouds, or has a nebula, as a whole or not at all, and
+    stars between two nodes are shared between them. Without it birth clouds and nebulae end at their age.
     """
 
     name: str
@@ -26,6 +29,7 @@ class SSPGrid(NamedTuple):
     mass_fraction: np.ndarray
     remnants: bool = False
     surrogate: bool = False
+    whole_nodes: bool = False
 
     def trim(self, max_age_gyr: float, log_z_range: tuple[float, float]) -> "SSPGrid":
         """The nodes that populations up to this age and within these metallicities can touch."""
@@ -46,6 +50,8 @@ class NebularGrid(NamedTuple):
 
     ``continuum`` [metallicity, age, wave] in Lsun/Angstrom and ``lines`` [metallicity, age, line] in Lsun, both per
     (hydrogen-ionising photon / s); ``log_z`` is log10 of the gas metallicity over solar. At one ionisation parameter.
+
+    Stars in birth clouds have nebulae; where nodes of the SSPs are ``whole_nodes``, those up to the last age do.
     """
 
     name: str

@@ -72,4 +72,5 @@ def _ssp(home: Home, inventory: Inventory, numbers: np.ndarray) -> SSPGrid:
         mass_fraction=numbers[-n_masses:].reshape(shape),
         remnants=bool(_CONSTANTS["add_stellar_remnants"]),
         surrogate=home.surrogate,
+        whole_nodes=True,
     )
