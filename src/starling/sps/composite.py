@@ -76,6 +76,7 @@ class ExactModel:
     attenuation: str = field(metadata={"static": True})
     description: str = field(metadata={"static": True})
     surrogate: bool = field(metadata={"static": True})
+    as_fsps: bool = field(metadata={"static": True})  # conventions: ``SSPGrid``
 
     def __call__(self, theta: Float[Array, " param"]) -> Float[Array, " band"]:
         """Observed flux in each band, maggies."""
@@ -123,7 +124,7 @@ class ExactModel:
             lines=seen_lines,
             line_spectrum=self._line_spectrum(seen_lines),
             old=old * diffuse,
-            dust=absorbed * thermal,
+            dust=absorbed * self._escaping(thermal, diffuse),
             torus=fagn * bolometric * self._torus(values) * diffuse,
             absorbed=absorbed,
             log_lir=jnp.log10(absorbed * infrared_share),
@@ -166,7 +167,7 @@ class ExactModel:
             absorbed=((old * (1.0 - diffuse)).at[0].add(young * (1.0 - clouds)) @ widths).at[0].add(absorbed),
             bolometric=formed @ (metals @ stars.bolometric),
             mass_fraction=formed @ (metals @ stars.mass_fraction),
-            dust=thermal,
+            dust=self._escaping(thermal, diffuse),
             infrared_share=infrared_share,
             torus=self._torus(values) * diffuse,
         )
@@ -258,9 +259,9 @@ class ExactModel:
     def _screens(self, values: Mapping[str, Any], wave_aa: Float[Array, " wave"]) -> Float[Array, "2 wave"]:
         """Transmission of birth clouds and diffuse dust together, and of the diffuse dust."""
         if self.attenuation == "calzetti":
-            curve = dust.calzetti(wave_aa)
+            curve = dust.calzetti(wave_aa, self.as_fsps)
         else:
-            curve = dust.kriek_conroy(wave_aa, values["dust_index"])
+            curve = dust.kriek_conroy(wave_aa, values["dust_index"], self.as_fsps)
         diffuse = jnp.exp(-values["dust2"] * curve)
         clouds = diffuse * jnp.exp(-values["dust1_fraction"] * values["dust2"] * dust.birth_cloud(wave_aa))
         return jnp.stack([clouds, diffuse])
@@ -281,6 +282,15 @@ class ExactModel:
         red = share @ table.spectra
         blue = jnp.zeros(n_pixels - red.size, red.dtype)
         return jnp.concatenate([blue, red]), share @ table.infrared_share
+
+    def _escaping(
+        self, thermal: Float[Array, " pixel"], diffuse: Float[Array, " pixel"]
+    ) -> Float[Array, " pixel"]:
+        """What is seen of the emission of the dust; FSPS has it absorb some, and emit that again."""
+        if not self.as_fsps or self.prepared.dust_emission is None:
+            return thermal
+        lost = jnp.sum(jnp.asarray(self.pixels.widths_aa, thermal.dtype) * thermal * (1.0 - diffuse))
+        return thermal * diffuse / (1.0 - lost)
 
     def _torus(self, values: Mapping[str, Any]) -> Float[Array, " pixel"]:
         """Emission of the torus per Lsun, before the diffuse dust; zeros without a torus."""
@@ -345,6 +355,7 @@ def exact_model(
         attenuation=attenuation,
         description=tables.description,
         surrogate=tables.surrogate,
+        as_fsps=tables.ssp.as_fsps,
     )
 
 

@@ -28,8 +28,8 @@ _GAS_STEP = 0.1  # dex of gas metallicity
 _GAS_SHAPE = (11, 10, 7)  # metallicities, ages, ionisation parameters in FSPS's tables
 
 
-def read_torus(sps_home: str | Path) -> TorusGrid:
-    """The Nenkova et al. (2008) clumpy tori that FSPS uses, normalised to unit luminosity.
+def read_torus(sps_home: str | Path, *, unit: bool = True) -> TorusGrid:
+    """The Nenkova et al. (2008) clumpy tori that FSPS uses, normalised to unit luminosity or (``unit`` False) as given.
 
     Raises FileNotFoundError that names the file where ``sps_home`` is no FSPS data directory.
     """
@@ -43,8 +43,10 @@ def read_torus(sps_home: str | Path) -> TorusGrid:
     wave, f_nu = table[:, 0], table[:, 1:].T
     if f_nu.shape[0] != tau.size:
         raise ValueError(f"{path}: {tau.size} optical depths but {f_nu.shape[0]} columns")
-    l_lambda = f_nu / wave**2
-    return TorusGrid("Nenkova08 (FSPS)", tau, wave, l_lambda / np.trapezoid(l_lambda, wave, axis=1)[:, None])
+    l_lambda = f_nu * LIGHT_AA_S / wave**2
+    if unit:
+        l_lambda = l_lambda / np.trapezoid(l_lambda, wave, axis=1)[:, None]
+    return TorusGrid("Nenkova08 (FSPS)", tau, wave, l_lambda)
 
 
 def read_dust_emission(sps_home: Path, library: str = "DL07") -> DustEmissionGrid:

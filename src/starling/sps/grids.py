@@ -17,8 +17,11 @@ class SSPGrid(NamedTuple):
     positive: the spectrum is linear in log age between nodes and constant outside. ``remnants`` says whether
     ``mass_fraction`` counts stellar remnants.
 
-    ``whole_nodes`` is FSPS's convention: an age node is in birth clouds, or has a nebula, as a whole or not at all, and
-    stars between two nodes are shared between them. Without it birth clouds and nebulae end at their age.
+    ``as_fsps`` are tables of FSPS, with which the model follows FSPS's conventions, to be the same within the rounding
+    of tables: an age node is in birth clouds (to 10 Myr), or has a nebula (to the last age of the nebular table), as a
+    whole or not at all; dust absorbs its own emission, and emits that again; A(V) is 0.9989 in the curve of Calzetti et
+    al.; the torus is as bright as its table, 0.4 to 1.1% below unit luminosity. Otherwise birth clouds and nebulae end
+    at 10 Myr, whatever the nodes, and dust is transparent to what it emits.
     """
 
     name: str
@@ -29,7 +32,7 @@ class SSPGrid(NamedTuple):
     mass_fraction: np.ndarray
     remnants: bool = False
     surrogate: bool = False
-    whole_nodes: bool = False
+    as_fsps: bool = False
 
     def trim(self, max_age_gyr: float, log_z_range: tuple[float, float]) -> "SSPGrid":
         """The nodes that populations up to this age and within these metallicities can touch."""
@@ -51,7 +54,7 @@ class NebularGrid(NamedTuple):
     ``continuum`` [metallicity, age, wave] in Lsun/Angstrom and ``lines`` [metallicity, age, line] in Lsun, both per
     (hydrogen-ionising photon / s); ``log_z`` is log10 of the gas metallicity over solar. At one ionisation parameter.
 
-    Stars in birth clouds have nebulae; where nodes of the SSPs are ``whole_nodes``, those up to the last age do.
+    Stars in birth clouds have nebulae; where the SSPs are ``as_fsps``, those of nodes up to the last age.
     """
 
     name: str

@@ -97,7 +97,7 @@ def prepare(
         stars,
         None if tables.nebular is None else _nebular(tables.nebular, ssp, stars, pixels, weak_line),
         None if tables.dust_emission is None else _dust_emission(tables.dust_emission, pixels),
-        None if tables.torus is None else _torus(tables.torus, pixels),
+        None if tables.torus is None else _torus(tables.torus, pixels, unit=not ssp.as_fsps),
     )
 
 
@@ -107,7 +107,7 @@ def _single(values: np.ndarray) -> Array:
 
 def _young_and_gas(ssp: SSPGrid, nebular: NebularGrid | None) -> tuple[int, int, int]:
     """Numbers of SSP nodes in birth clouds, of those that the old stars do not touch, and of those with nebulae."""
-    if not ssp.whole_nodes:
+    if not ssp.as_fsps:
         # nodes around the birth-cloud age belong to both: interpolation reaches one node beyond
         n_young = int(np.searchsorted(ssp.age_gyr, BIRTH_CLOUD_GYR)) + 1
         return n_young, max(n_young - 2, 0), n_young
@@ -139,7 +139,7 @@ def _stars(ssp: SSPGrid, pixels: PixelGrid, nebular: NebularGrid | None) -> Star
 
 
 def _nebular(grid: NebularGrid, ssp: SSPGrid, stars: Stars, pixels: PixelGrid, weak_line: float) -> Nebular:
-    last_gyr = grid.age_gyr[-1] if ssp.whole_nodes else BIRTH_CLOUD_GYR
+    last_gyr = grid.age_gyr[-1] if ssp.as_fsps else BIRTH_CLOUD_GYR
     # ages beyond those of stars with nebulae are never used
     keep = min(int(np.searchsorted(grid.age_gyr, last_gyr * 1.01)) + 1, grid.age_gyr.size)
     log_nodes, log_stars = np.log(grid.age_gyr[:keep]), np.log(ssp.age_gyr[: stars.photon_rate.shape[1]])
@@ -175,10 +175,11 @@ def _dust_emission(grid: DustEmissionGrid, pixels: PixelGrid) -> DustEmission:
     )
 
 
-def _torus(grid: TorusGrid, pixels: PixelGrid) -> Torus:
+def _torus(grid: TorusGrid, pixels: PixelGrid, unit: bool) -> Torus:
     # the table is coarse: interpolate it in log-log before averaging
     fine = np.geomspace(grid.wave_aa[0], grid.wave_aa[-1], 20 * grid.wave_aa.size)
     log_l = np.log(np.maximum(grid.l_lambda, 1e-60))
     dense = np.stack([np.exp(np.interp(np.log(fine), np.log(grid.wave_aa), row)) for row in log_l])
     spectra = rebin(fine, dense, pixels)
-    return Torus(_single(grid.tau), _single(spectra / (spectra @ pixels.widths_aa)[:, None]))
+    luminosity = (spectra @ pixels.widths_aa)[:, None]
+    return Torus(_single(grid.tau), _single(spectra / luminosity if unit else spectra))

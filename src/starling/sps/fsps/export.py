@@ -56,7 +56,7 @@ def export_tables(
         "solar_metal_fraction": inventory.solar,
         "source_sha256": home.sha256,
     }
-    return Tables(ssp, nebular, dust, read_torus(home.path)), header
+    return Tables(ssp, nebular, dust, read_torus(home.path, unit=False)), header
 
 
 def _ssp(home: Home, inventory: Inventory, numbers: np.ndarray) -> SSPGrid:
@@ -72,5 +72,5 @@ def _ssp(home: Home, inventory: Inventory, numbers: np.ndarray) -> SSPGrid:
         mass_fraction=numbers[-n_masses:].reshape(shape),
         remnants=bool(_CONSTANTS["add_stellar_remnants"]),
         surrogate=home.surrogate,
-        whole_nodes=True,
+        as_fsps=True,
     )
