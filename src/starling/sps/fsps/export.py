@@ -43,7 +43,7 @@ def export_tables(
     home, inventory = pool.home, pool.inventory
     for sentence in table_cautions(home):
         warnings.warn(sentence, FspsWarning, stacklevel=2)
-    ssp = _ssp(home, inventory, numbers)
+    ssp = ssp_grid(home, inventory, numbers)
     nebular = None
     if (home.path / f"nebular/ZAU_ND_{home.libraries.isochrones}.cont").is_file():
         nebular = read_nebular(home.path, home.libraries.isochrones, log_u, ssp.wave_aa, ssp.age_gyr)
@@ -59,7 +59,8 @@ def export_tables(
     return Tables(ssp, nebular, dust, read_torus(home.path, unit=False)), header
 
 
-def _ssp(home: Home, inventory: Inventory, numbers: np.ndarray) -> SSPGrid:
+def ssp_grid(home: Home, inventory: Inventory, numbers: np.ndarray) -> SSPGrid:
+    """What a worker gives (``worker``, frame T) as a table."""
     shape = inventory.metals.size, inventory.log_age.size
     n_masses = shape[0] * shape[1]
     spectra = numbers[:-n_masses].reshape(*shape, inventory.wave_aa.size)
