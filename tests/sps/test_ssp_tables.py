@@ -147,7 +147,7 @@ def test_a_genuine_ssp_of_fsps(shared_data: Path, tmp_path: Path) -> None:
     with np.load(paths[0]) as found:
         spectra, masses, log_luminosity = found["spec_ssp"], found["mass"], found["lbol"]
     log_age, wave = np.arange(94) * 0.05 + 5.5, _basel_wavelengths(paths[1])
-    found_by_worker = np.concatenate([spectra.ravel(), masses])
+    found_by_worker = np.concatenate([spectra.ravel(), masses, log_luminosity])
     inventory = Inventory(wave, np.zeros(0), log_age, np.array([0.0020]), 0.0190)
     home = Home(tmp_path, Libraries("pdva", "basel", "DL07"), False, "")
     path = tmp_path / "basel.safetensors"
@@ -157,7 +157,9 @@ def test_a_genuine_ssp_of_fsps(shared_data: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(ssp.mass_fraction[0], masses)
     assert np.all(np.diff(masses) <= 0)
     # the luminosities that FSPS gives are those of the isochrones, its spectra those of the library: 2% apart
+    assert ssp.bolometric is not None
     light = np.log10(np.trapezoid(ssp.l_lambda[0].astype(float), wave, axis=1) / LSUN)
+    np.testing.assert_allclose(np.log10(ssp.bolometric[0] / LSUN), log_luminosity)
     np.testing.assert_allclose(light, log_luminosity, atol=0.02)
     # hydrogen-ionising photons of a young population, as everybody has them: 10**46.5 to 10**47 per s and Msun
     rate = np.log10(ionising_photon_rate(ssp)[0])

@@ -22,6 +22,7 @@ UNITS = {
     "log_z": "log10 of the metallicity over solar",
     "ssp.l_lambda": "Lsun/Angstrom per Msun formed (Lsun = 3.828e33 erg/s)",
     "ssp.mass_fraction": "Msun that survive per Msun formed",
+    "ssp.bolometric": "Lsun per Msun formed",
     "nebular.continuum": "Lsun/Angstrom per (hydrogen-ionising photon / s)",
     "nebular.lines": "Lsun per (hydrogen-ionising photon / s)",
     "dust_emission": "any unit per Angstrom, the same in all templates",

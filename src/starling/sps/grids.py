@@ -17,6 +17,9 @@ class SSPGrid(NamedTuple):
     positive: the spectrum is linear in log age between nodes and constant outside. ``remnants`` says whether
     ``mass_fraction`` counts stellar remnants.
 
+    ``bolometric`` [metallicity, age] is the luminosity, Lsun per Msun formed, that the torus is measured by, where it is
+    not that of the spectra (FSPS: that of the isochrones, which libraries of stars miss by some per cent).
+
     ``as_fsps`` are tables of FSPS, with which the model follows FSPS's conventions, to be the same within the rounding
     of tables: an age node is in birth clouds (to 10 Myr), or has a nebula (to the last age of the nebular table), as a
     whole or not at all; dust absorbs its own emission, and emits that again; A(V) is 0.9989 in the curve of Calzetti et
@@ -33,6 +36,7 @@ class SSPGrid(NamedTuple):
     remnants: bool = False
     surrogate: bool = False
     as_fsps: bool = False
+    bolometric: np.ndarray | None = None
 
     def trim(self, max_age_gyr: float, log_z_range: tuple[float, float]) -> "SSPGrid":
         """The nodes that populations up to this age and within these metallicities can touch."""
@@ -45,6 +49,7 @@ class SSPGrid(NamedTuple):
             age_gyr=self.age_gyr[:last],
             l_lambda=self.l_lambda[metals, :last],
             mass_fraction=self.mass_fraction[metals, :last],
+            bolometric=None if self.bolometric is None else self.bolometric[metals, :last],
         )
 
 

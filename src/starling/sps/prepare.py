@@ -133,7 +133,7 @@ def _stars(ssp: SSPGrid, pixels: PixelGrid, nebular: NebularGrid | None) -> Star
         young=_single(young),
         old=_single(old),
         photon_rate=_single(ionising_photon_rate(ssp)[:, :n_gas] / _PHOTON_UNIT),
-        bolometric=_single(spectra @ pixels.widths_aa),
+        bolometric=_single(spectra @ pixels.widths_aa if ssp.bolometric is None else ssp.bolometric),
         mass_fraction=_single(ssp.mass_fraction),
     )
 

@@ -62,16 +62,17 @@ def export_tables(
 def ssp_grid(home: Home, inventory: Inventory, numbers: np.ndarray) -> SSPGrid:
     """What a worker gives (``worker``, frame T) as a table."""
     shape = inventory.metals.size, inventory.log_age.size
-    n_masses = shape[0] * shape[1]
-    spectra = numbers[:-n_masses].reshape(*shape, inventory.wave_aa.size)
+    spectra, masses, log_luminosity = np.split(numbers, [-2 * shape[0] * shape[1], -shape[0] * shape[1]])
+    spectra = spectra.reshape(*shape, inventory.wave_aa.size)
     return SSPGrid(
         name=f"{home.libraries.isochrones} + {home.libraries.spectra}, Chabrier (FSPS)",
         log_z=np.log10(inventory.metals / inventory.solar),
         age_gyr=10 ** (inventory.log_age - 9.0),
         wave_aa=inventory.wave_aa,
         l_lambda=(spectra * (LSUN * LIGHT_AA_S / inventory.wave_aa**2)).astype(np.float32),
-        mass_fraction=numbers[-n_masses:].reshape(shape),
+        mass_fraction=masses.reshape(shape),
         remnants=bool(_CONSTANTS["add_stellar_remnants"]),
         surrogate=home.surrogate,
         as_fsps=True,
+        bolometric=10 ** log_luminosity.reshape(shape) * LSUN,
     )

@@ -11,7 +11,7 @@ starts in half a second. It speaks over the socket FD in frames: a tag of one by
     R  its result; float64 numbers: index, stellar, formed and dust mass (Msun), spectrum (Lsun/Hz), lines (Lsun)
     E  its failure (JSON): index, reason
     T  the caller: the SSP tables; and the answer, float64 numbers: spectra (Lsun/Hz) [metallicity, age, wavelength] and
-       surviving masses [metallicity, age], both per Msun formed
+       surviving masses and log luminosities (Lsun) [metallicity, age], all per Msun formed
 
 The frames are the only sign of life that counts: FSPS may end the process with exit code 0.
 """
@@ -80,9 +80,8 @@ def _galaxy(population: Any, numbers: np.ndarray, names: list[str]) -> np.ndarra
 
 
 def _tables(population: Any) -> np.ndarray:
-    """All SSPs, built where they are not yet; spectra and then masses."""
-    spectra, masses, _ = population._all_ssp_spec()
-    return np.concatenate([spectra.T.ravel(), masses.T.ravel()])
+    """All SSPs, built where they are not yet; spectra, then masses, then log luminosities."""
+    return np.concatenate([table.T.ravel() for table in population._all_ssp_spec()])
 
 
 def _compute_many_metallicities(population: Any, age_gyr: float) -> None:
