@@ -17,8 +17,8 @@ class SSPGrid(NamedTuple):
     positive: the spectrum is linear in log age between nodes and constant outside. ``remnants`` says whether
     ``mass_fraction`` counts stellar remnants.
 
-    ``bolometric`` [metallicity, age] is the luminosity, Lsun per Msun formed, that the torus is measured by, where it is
-    not that of the spectra (FSPS: that of the isochrones, which libraries of stars miss by some per cent).
+    ``bolometric`` [metallicity, age] is the luminosity, Lsun per Msun formed, that the torus is measured by, where it
+    is not that of the spectra (FSPS: that of the isochrones, which libraries of stars miss by some per cent).
 
     ``as_fsps`` are tables of FSPS, with which the model follows FSPS's conventions, to be the same within the rounding
     of tables: an age node is in birth clouds (to 10 Myr), or has a nebula (to the last age of the nebular table), as a
