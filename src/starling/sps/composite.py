@@ -76,6 +76,7 @@ class ExactModel:
     attenuation: str = field(metadata={"static": True})
     description: str = field(metadata={"static": True})
     surrogate: bool = field(metadata={"static": True})
+    as_fsps: bool = field(metadata={"static": True})  # conventions: ``SSPGrid``
 
     def __call__(self, theta: Float[Array, " param"]) -> Float[Array, " band"]:
         """Observed flux in each band, maggies."""
@@ -104,29 +105,26 @@ class ExactModel:
         stars = self.prepared.stars
         metals = hat_weights(values["logzsol"], stars.log_z)
         formed = age_weights(masses, edges_gyr, stars.log_age, stars.log_step)
-        n_young = stars.young.shape[1]
-        young_formed = age_weights(masses, edges_gyr, stars.log_age, stars.log_step, BIRTH_CLOUD_GYR)[
-            :n_young
-        ]
-        old_formed = formed.at[:n_young].add(-young_formed)[-stars.old.shape[1] :]
+        young_formed = self._in_clouds(masses, edges_gyr, formed)
+        old_formed = formed.at[: young_formed.size].add(-young_formed)[-stars.old.shape[1] :]
         young = _mix(metals, young_formed, stars.young)
         old = _mix(metals, old_formed, stars.old)
-        emission, lines = self._nebular(metals, young_formed, values)
+        emission, lines = self._nebular(metals, self._with_gas(formed, young_formed), values)
         bolometric = jnp.sum(metals[:, None] * formed * stars.bolometric)
-        diffuse, clouds = self._screens(values, jnp.asarray(self.pixels.wave_aa, young.dtype))
+        screens = self._screens(values, jnp.asarray(self.pixels.wave_aa, young.dtype))
+        clouds, diffuse = screens
         widths = jnp.asarray(self.pixels.widths_aa, young.dtype)
-        _, line_clouds = self._screens(values, self.line_light.wave_aa)
-        absorbed = jnp.sum(widths * ((young + emission) * (1.0 - clouds) + old * (1.0 - diffuse)))
-        absorbed = absorbed + jnp.sum(lines * (1.0 - line_clouds))
+        seen, seen_lines, absorbed = self._behind(emission, lines, screens, values)
+        absorbed = absorbed + jnp.sum(widths * (young * (1.0 - clouds) + old * (1.0 - diffuse)))
         thermal, infrared_share = self._thermal(values)
         fagn = 10.0 ** values[LOG_FAGN] if self.prepared.torus is not None else 0.0
         return Spectrum(
             young=young * clouds,
-            nebular=emission * clouds,
-            lines=lines * line_clouds,
-            line_spectrum=self._line_spectrum(lines * line_clouds),
+            nebular=seen,
+            lines=seen_lines,
+            line_spectrum=self._line_spectrum(seen_lines),
             old=old * diffuse,
-            dust=absorbed * thermal,
+            dust=absorbed * self._escaping(thermal, diffuse),
             torus=fagn * bolometric * self._torus(values) * diffuse,
             absorbed=absorbed,
             log_lir=jnp.log10(absorbed * infrared_share),
@@ -146,31 +144,30 @@ class ExactModel:
         values, stars = self.space.unpack(theta), self.prepared.stars
         edges = bin_edges_gyr(values["zred"])
         metals = hat_weights(values["logzsol"], stars.log_z)
-        formed, young_formed = (
-            jax.vmap(
-                lambda masses, limit=limit: age_weights(masses, edges, stars.log_age, stars.log_step, limit)
-            )(jnp.eye(N_BINS))
-            for limit in (None, BIRTH_CLOUD_GYR)
+        formed = jax.vmap(lambda masses: age_weights(masses, edges, stars.log_age, stars.log_step))(
+            jnp.eye(N_BINS)
+        )
+        young_formed = jax.vmap(lambda masses, formed: self._in_clouds(masses, edges, formed))(
+            jnp.eye(N_BINS), formed
         )
         n_young = stars.young.shape[1]
-        old_formed = formed.at[:, :n_young].add(-young_formed[:, :n_young])[:, -stars.old.shape[1] :]
+        old_formed = formed.at[:, :n_young].add(-young_formed)[:, -stars.old.shape[1] :]
         old = jax.vmap(lambda weights: _mix(metals, weights, stars.old))(old_formed)
-        # only the youngest bin has stars in birth clouds
-        emission, lines = self._nebular(metals, young_formed[0, :n_young], values)
-        young = _mix(metals, young_formed[0, :n_young], stars.young) + emission
-        diffuse, clouds = self._screens(values, jnp.asarray(self.pixels.wave_aa, young.dtype))
+        # only the youngest bin has stars in birth clouds, or with nebulae
+        emission, lines = self._nebular(metals, self._with_gas(formed[0], young_formed[0]), values)
+        young = _mix(metals, young_formed[0], stars.young)
+        screens = self._screens(values, jnp.asarray(self.pixels.wave_aa, young.dtype))
+        clouds, diffuse = screens
         widths = jnp.asarray(self.pixels.widths_aa, young.dtype)
-        _, line_clouds = self._screens(values, self.line_light.wave_aa)
+        seen, seen_lines, absorbed = self._behind(emission, lines, screens, values)
         thermal, infrared_share = self._thermal(values)
         return Components(
-            stars=(old * diffuse).at[0].add(young * clouds),
-            lines=lines * line_clouds,
-            absorbed=((old * (1.0 - diffuse)).at[0].add(young * (1.0 - clouds)) @ widths)
-            .at[0]
-            .add(jnp.sum(lines * (1.0 - line_clouds))),
+            stars=(old * diffuse).at[0].add(young * clouds + seen),
+            lines=seen_lines,
+            absorbed=((old * (1.0 - diffuse)).at[0].add(young * (1.0 - clouds)) @ widths).at[0].add(absorbed),
             bolometric=formed @ (metals @ stars.bolometric),
             mass_fraction=formed @ (metals @ stars.mass_fraction),
-            dust=thermal,
+            dust=self._escaping(thermal, diffuse),
             infrared_share=infrared_share,
             torus=self._torus(values) * diffuse,
         )
@@ -206,33 +203,68 @@ class ExactModel:
             curve_sha256=tuple(self.curve_sha256[row] for row in rows),
         )
 
+    def _in_clouds(
+        self, masses: Float[Array, " bin"], edges_gyr: Float[Array, " edge"], formed: Float[Array, " age"]
+    ) -> Float[Array, " young"]:
+        """Of the mass ``formed`` at the age nodes, what is in birth clouds."""
+        stars = self.prepared.stars
+        n_young = stars.young.shape[1]
+        if stars.whole_nodes:
+            return formed[:n_young]
+        return age_weights(masses, edges_gyr, stars.log_age, stars.log_step, BIRTH_CLOUD_GYR)[:n_young]
+
+    def _with_gas(
+        self, formed: Float[Array, " age"], young_formed: Float[Array, " young"]
+    ) -> Float[Array, "place gas"]:
+        """Mass with nebulae at the nodes that have them: inside birth clouds and, where nodes are whole, outside."""
+        n_young, n_gas = young_formed.size, self.prepared.stars.photon_rate.shape[1]
+        inside = jnp.pad(young_formed, (0, n_gas - n_young))
+        if n_gas == n_young:
+            return inside[None]
+        return jnp.stack([inside, formed[:n_gas].at[:n_young].set(0.0)])
+
     def _nebular(
-        self, metals: Float[Array, " z"], young_formed: Float[Array, " young"], values: Mapping[str, Any]
-    ) -> tuple[Float[Array, " pixel"], Float[Array, " line"]]:
+        self, metals: Float[Array, " z"], with_gas: Float[Array, "place gas"], values: Mapping[str, Any]
+    ) -> tuple[Float[Array, "place pixel"], Float[Array, "place line"]]:
         """Continuum (with the weakest lines) and lines of the gas around young stars, before dust."""
-        stars, nebular = self.prepared.stars, self.prepared.nebular
+        stars, nebular, n_places = self.prepared.stars, self.prepared.nebular, len(with_gas)
         if nebular is None:
-            return jnp.zeros(stars.young.shape[-1], stars.young.dtype), jnp.zeros(0, stars.young.dtype)
-        photons = (metals @ stars.photon_rate * young_formed) @ nebular.from_young
+            dtype = stars.young.dtype
+            return jnp.zeros((n_places, stars.young.shape[-1]), dtype), jnp.zeros((n_places, 0), dtype)
+        photons = (metals @ stars.photon_rate * with_gas) @ nebular.from_stars
         metallicity = hat_weights(values["gas_logz"], nebular.log_z)
-        return _mix(metallicity, photons, nebular.spectra), _mix(metallicity, photons, nebular.lines)
+        weights = (metallicity[:, None] * photons[:, None, :]).reshape(n_places, -1)
+        spectra, lines = (table.reshape(-1, table.shape[-1]) for table in (nebular.spectra, nebular.lines))
+        return weights @ spectra, weights @ lines
+
+    def _behind(
+        self,
+        emission: Float[Array, "place pixel"],
+        lines: Float[Array, "place line"],
+        screens: Float[Array, "2 pixel"],
+        values: Mapping[str, Any],
+    ) -> tuple[Float[Array, " pixel"], Float[Array, " line"], Float[Array, ""]]:
+        """Nebulae as they are seen behind the dust where they are, and the luminosity that it absorbs of them."""
+        n_places = len(emission)
+        passed, passed_lines = screens[:n_places], self._screens(values, self.line_light.wave_aa)[:n_places]
+        widths = jnp.asarray(self.pixels.widths_aa, emission.dtype)
+        absorbed = jnp.sum(widths * emission * (1.0 - passed)) + jnp.sum(lines * (1.0 - passed_lines))
+        return jnp.sum(emission * passed, axis=0), jnp.sum(lines * passed_lines, axis=0), absorbed
 
     def _line_spectrum(self, lines: Float[Array, " line"]) -> Float[Array, " pixel"]:
         if self.prepared.nebular is None:
             return jnp.zeros(self.pixels.wave_aa.size, lines.dtype)
         return lines @ self.prepared.nebular.line_pixels
 
-    def _screens(
-        self, values: Mapping[str, Any], wave_aa: Float[Array, " wave"]
-    ) -> tuple[Float[Array, " wave"], Float[Array, " wave"]]:
-        """Transmission of the diffuse dust, and of that and the birth clouds together."""
+    def _screens(self, values: Mapping[str, Any], wave_aa: Float[Array, " wave"]) -> Float[Array, "2 wave"]:
+        """Transmission of birth clouds and diffuse dust together, and of the diffuse dust."""
         if self.attenuation == "calzetti":
-            curve = dust.calzetti(wave_aa)
+            curve = dust.calzetti(wave_aa, self.as_fsps)
         else:
-            curve = dust.kriek_conroy(wave_aa, values["dust_index"])
+            curve = dust.kriek_conroy(wave_aa, values["dust_index"], self.as_fsps)
         diffuse = jnp.exp(-values["dust2"] * curve)
         clouds = diffuse * jnp.exp(-values["dust1_fraction"] * values["dust2"] * dust.birth_cloud(wave_aa))
-        return diffuse, clouds
+        return jnp.stack([clouds, diffuse])
 
     def _thermal(self, values: Mapping[str, Any]) -> tuple[Float[Array, " pixel"], Float[Array, ""]]:
         """Emission of the dust per Lsun absorbed, and the share of it in 8-1000 um; zeros without dust emission."""
@@ -250,6 +282,15 @@ class ExactModel:
         red = share @ table.spectra
         blue = jnp.zeros(n_pixels - red.size, red.dtype)
         return jnp.concatenate([blue, red]), share @ table.infrared_share
+
+    def _escaping(
+        self, thermal: Float[Array, " pixel"], diffuse: Float[Array, " pixel"]
+    ) -> Float[Array, " pixel"]:
+        """What is seen of the emission of the dust; FSPS has it absorb some, and emit that again."""
+        if not self.as_fsps or self.prepared.dust_emission is None:
+            return thermal
+        lost = jnp.sum(jnp.asarray(self.pixels.widths_aa, thermal.dtype) * thermal * (1.0 - diffuse))
+        return thermal * diffuse / (1.0 - lost)
 
     def _torus(self, values: Mapping[str, Any]) -> Float[Array, " pixel"]:
         """Emission of the torus per Lsun, before the diffuse dust; zeros without a torus."""
@@ -314,6 +355,7 @@ def exact_model(
         attenuation=attenuation,
         description=tables.description,
         surrogate=tables.surrogate,
+        as_fsps=tables.ssp.as_fsps,
     )
 
 

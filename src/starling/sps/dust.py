@@ -10,22 +10,28 @@ _V_AA = 5500.0
 _BUMP_AA, _BUMP_WIDTH_AA = 2175.0, 350.0
 
 
-def calzetti(wave_aa: Float[Array, " wave"]) -> Float[Array, " wave"]:
-    """A(lambda) / A(V) of Calzetti et al. (2000), not below 0; its polynomials are continued beyond their ends."""
+def calzetti(wave_aa: Float[Array, " wave"], as_fsps: bool = False) -> Float[Array, " wave"]:
+    """A(lambda) / A(V) of Calzetti et al. (2000), not below 0; its polynomials are continued beyond their ends.
+
+    FSPS writes it with E(B-V) = 0.44, which makes it 0.0011 lower at all wavelengths.
+    """
     inverse_um = 1e4 / wave_aa
     blue = -2.156 + inverse_um * (1.509 + inverse_um * (-0.198 + 0.011 * inverse_um))
     red = -1.857 + 1.040 * inverse_um
-    return jnp.maximum(2.659 * jnp.where(wave_aa < 6300.0, blue, red) / _R_V + 1.0, 0.0)
+    slope, constant = (1.17 / 0.44 / _R_V, 1.78 / 0.44 / _R_V) if as_fsps else (2.659 / _R_V, 1.0)
+    return jnp.maximum(slope * jnp.where(wave_aa < 6300.0, blue, red) + constant, 0.0)
 
 
-def kriek_conroy(wave_aa: Float[Array, " wave"], dust_index: Float[Array, ""]) -> Float[Array, " wave"]:
+def kriek_conroy(
+    wave_aa: Float[Array, " wave"], dust_index: Float[Array, ""], as_fsps: bool = False
+) -> Float[Array, " wave"]:
     """tau(lambda) / tau(5500 A) of Kriek & Conroy (2013): Calzetti, a UV bump tied to the slope, times a power law.
 
     The strength of the 2175 A bump is 0.85 - 1.9 ``dust_index`` (their eq. 3).
     """
     bump = (0.85 - 1.9 * dust_index) * (wave_aa * _BUMP_WIDTH_AA) ** 2
     bump = bump / ((wave_aa**2 - _BUMP_AA**2) ** 2 + (wave_aa * _BUMP_WIDTH_AA) ** 2)
-    return (calzetti(wave_aa) + bump / _R_V) * (wave_aa / _V_AA) ** dust_index
+    return (calzetti(wave_aa, as_fsps) + bump / _R_V) * (wave_aa / _V_AA) ** dust_index
 
 
 def birth_cloud(wave_aa: Float[Array, " wave"], index: float = -1.0) -> Float[Array, " wave"]:

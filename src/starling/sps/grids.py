@@ -16,6 +16,15 @@ class SSPGrid(NamedTuple):
     fraction of the mass formed that still lives. ``log_z`` is log10 Z/Zsun, ascending; ``age_gyr`` ascending and
     positive: the spectrum is linear in log age between nodes and constant outside. ``remnants`` says whether
     ``mass_fraction`` counts stellar remnants.
+
+    ``bolometric`` [metallicity, age] is the luminosity, Lsun per Msun formed, that the torus is measured by, where it
+    is not that of the spectra (FSPS: that of the isochrones, which libraries of stars miss by some per cent).
+
+    ``as_fsps`` are tables of FSPS, with which the model follows FSPS's conventions, to be the same within the rounding
+    of tables: an age node is in birth clouds (to 10 Myr), or has a nebula (to the last age of the nebular table), as a
+    whole or not at all; dust absorbs its own emission, and emits that again; A(V) is 0.9989 in the curve of Calzetti et
+    al.; the torus is as bright as its table, 0.4 to 1.1% below unit luminosity. Otherwise birth clouds and nebulae end
+    at 10 Myr, whatever the nodes, and dust is transparent to what it emits.
     """
 
     name: str
@@ -26,6 +35,8 @@ class SSPGrid(NamedTuple):
     mass_fraction: np.ndarray
     remnants: bool = False
     surrogate: bool = False
+    as_fsps: bool = False
+    bolometric: np.ndarray | None = None
 
     def trim(self, max_age_gyr: float, log_z_range: tuple[float, float]) -> "SSPGrid":
         """The nodes that populations up to this age and within these metallicities can touch."""
@@ -38,6 +49,7 @@ class SSPGrid(NamedTuple):
             age_gyr=self.age_gyr[:last],
             l_lambda=self.l_lambda[metals, :last],
             mass_fraction=self.mass_fraction[metals, :last],
+            bolometric=None if self.bolometric is None else self.bolometric[metals, :last],
         )
 
 
@@ -46,6 +58,8 @@ class NebularGrid(NamedTuple):
 
     ``continuum`` [metallicity, age, wave] in Lsun/Angstrom and ``lines`` [metallicity, age, line] in Lsun, both per
     (hydrogen-ionising photon / s); ``log_z`` is log10 of the gas metallicity over solar. At one ionisation parameter.
+
+    Stars in birth clouds have nebulae; where the SSPs are ``as_fsps``, those of nodes up to the last age.
     """
 
     name: str

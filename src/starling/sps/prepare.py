@@ -14,31 +14,39 @@ from starling.sps.stars import LYMAN_LIMIT_AA, ionising_photon_rate
 
 BIRTH_CLOUD_GYR = 0.01
 WEAK_LINE = 1e-3
+_ROUNDING = 1.0 + 1e-6
 _INFRARED_AA = (8e4, 1e7)
 
 
 class Stars(NamedTuple):
-    """SSPs: ``young`` are the nodes that stars inside birth clouds touch, ``old`` the others; they share one cell."""
+    """SSPs: ``young`` are the nodes that stars inside birth clouds touch, ``old`` the others.
+
+    They share one cell, or, where nodes are in birth clouds as a whole, none. ``gas`` are the nodes that have nebulae.
+    """
 
     log_z: Float[Array, " z"]
     log_age: Float[Array, " age"]
     log_step: Float[Array, " cell"]
     young: Float[Array, "z young pixel"]
     old: Float[Array, "z old pixel"]
-    photon_rate: Float[Array, "z young"]
+    photon_rate: Float[Array, "z gas"]
     bolometric: Float[Array, "z age"]
     mass_fraction: Float[Array, "z age"]
 
+    @property
+    def whole_nodes(self) -> bool:
+        return self.young.shape[1] + self.old.shape[1] == self.log_age.size
+
 
 class Nebular(NamedTuple):
-    """Nebular light per ionising photon (1e46 / s), and the interpolation from young SSP nodes to its ages.
+    """Nebular light per ionising photon (1e46 / s), and the interpolation from SSP nodes with gas to its ages.
 
     ``spectra`` are the continuum and the weakest lines, ``lines`` the luminosities (Lsun) of the others;
     ``line_pixels`` shares a line between the two nearest pixels.
     """
 
     log_z: Float[Array, " gas_z"]
-    from_young: Float[Array, "young neb_age"]
+    from_stars: Float[Array, "gas neb_age"]
     spectra: Float[Array, "gas_z neb_age pixel"]
     lines: Float[Array, "gas_z neb_age line"]
     line_wave_aa: Float[Array, " line"]
@@ -84,12 +92,12 @@ def prepare(
     zred = space.parameters[space.index("zred")]
     logzsol = space.parameters[space.index("logzsol")]
     ssp = tables.ssp.trim(float(age_gyr(zred.low)), (logzsol.low, logzsol.high))
-    stars = _stars(ssp, pixels, ionising_escape=tables.nebular is None)
+    stars = _stars(ssp, pixels, tables.nebular)
     return Prepared(
         stars,
         None if tables.nebular is None else _nebular(tables.nebular, ssp, stars, pixels, weak_line),
         None if tables.dust_emission is None else _dust_emission(tables.dust_emission, pixels),
-        None if tables.torus is None else _torus(tables.torus, pixels),
+        None if tables.torus is None else _torus(tables.torus, pixels, unit=not ssp.as_fsps),
     )
 
 
@@ -97,33 +105,45 @@ def _single(values: np.ndarray) -> Array:
     return jnp.asarray(values, jnp.float32)
 
 
-def _stars(ssp: SSPGrid, pixels: PixelGrid, ionising_escape: bool) -> Stars:
+def _young_and_gas(ssp: SSPGrid, nebular: NebularGrid | None) -> tuple[int, int, int]:
+    """Numbers of SSP nodes in birth clouds, of those that the old stars do not touch, and of those with nebulae."""
+    if not ssp.as_fsps:
+        # nodes around the birth-cloud age belong to both: interpolation reaches one node beyond
+        n_young = int(np.searchsorted(ssp.age_gyr, BIRTH_CLOUD_GYR)) + 1
+        return n_young, max(n_young - 2, 0), n_young
+    last_gas = BIRTH_CLOUD_GYR if nebular is None else nebular.age_gyr[-1]
+    n_young, n_gas = (int(np.sum(ssp.age_gyr < limit * _ROUNDING)) for limit in (BIRTH_CLOUD_GYR, last_gas))
+    return n_young, n_young, n_gas
+
+
+def _stars(ssp: SSPGrid, pixels: PixelGrid, nebular: NebularGrid | None) -> Stars:
     spectra = rebin(ssp.wave_aa, ssp.l_lambda, pixels)
     log_age = np.log(ssp.age_gyr)
-    # nodes around the birth-cloud age belong to both: interpolation reaches one node beyond
-    n_young = int(np.searchsorted(ssp.age_gyr, BIRTH_CLOUD_GYR)) + 1
-    young = spectra[:, :n_young].copy()
-    if not ionising_escape:
-        # the nebulae absorb all ionising light of stars in birth clouds
-        young[..., pixels.wave_aa < LYMAN_LIMIT_AA] = 0.0
+    n_young, n_apart, n_gas = _young_and_gas(ssp, nebular)
+    young, old = spectra[:, :n_young].copy(), spectra[:, n_apart:].copy()
+    if nebular is not None:
+        # the nebulae absorb all ionising light of their stars
+        ionising = pixels.wave_aa < LYMAN_LIMIT_AA
+        young[..., ionising] = 0.0
+        old[:, : n_gas - n_young, ionising] = 0.0
     return Stars(
         log_z=_single(ssp.log_z),
         log_age=_single(log_age),
         log_step=_single(np.diff(log_age)),
         young=_single(young),
-        old=_single(spectra[:, max(n_young - 2, 0) :]),
-        photon_rate=_single(ionising_photon_rate(ssp)[:, :n_young] / _PHOTON_UNIT),
-        bolometric=_single(spectra @ pixels.widths_aa),
+        old=_single(old),
+        photon_rate=_single(ionising_photon_rate(ssp)[:, :n_gas] / _PHOTON_UNIT),
+        bolometric=_single(spectra @ pixels.widths_aa if ssp.bolometric is None else ssp.bolometric),
         mass_fraction=_single(ssp.mass_fraction),
     )
 
 
 def _nebular(grid: NebularGrid, ssp: SSPGrid, stars: Stars, pixels: PixelGrid, weak_line: float) -> Nebular:
-    n_young = stars.young.shape[1]
-    # ages beyond the birth clouds are never used
-    keep = min(int(np.searchsorted(grid.age_gyr, BIRTH_CLOUD_GYR * 1.01)) + 1, grid.age_gyr.size)
-    log_nodes, log_young = np.log(grid.age_gyr[:keep]), np.log(ssp.age_gyr[:n_young])
-    from_young = np.stack([np.interp(log_young, log_nodes, row) for row in np.eye(keep)], axis=1)
+    last_gyr = grid.age_gyr[-1] if ssp.as_fsps else BIRTH_CLOUD_GYR
+    # ages beyond those of stars with nebulae are never used
+    keep = min(int(np.searchsorted(grid.age_gyr, last_gyr * 1.01)) + 1, grid.age_gyr.size)
+    log_nodes, log_stars = np.log(grid.age_gyr[:keep]), np.log(ssp.age_gyr[: stars.photon_rate.shape[1]])
+    from_stars = np.stack([np.interp(log_stars, log_nodes, row) for row in np.eye(keep)], axis=1)
     continuum = rebin(grid.wave_aa, grid.continuum[:, :keep] * _PHOTON_UNIT, pixels)
     lines = grid.lines[:, :keep] * _PHOTON_UNIT
     strong = np.max(lines / np.sum(lines, axis=-1, keepdims=True), axis=(0, 1)) > weak_line
@@ -131,7 +151,7 @@ def _nebular(grid: NebularGrid, ssp: SSPGrid, stars: Stars, pixels: PixelGrid, w
     weak = deposit_lines(grid.line_wave_aa[~strong], lines[..., ~strong], pixels)
     return Nebular(
         log_z=_single(grid.log_z),
-        from_young=_single(from_young),
+        from_stars=_single(from_stars),
         spectra=_single(continuum + weak),
         lines=_single(lines[..., strong]),
         line_wave_aa=_single(wave),
@@ -155,10 +175,11 @@ def _dust_emission(grid: DustEmissionGrid, pixels: PixelGrid) -> DustEmission:
     )
 
 
-def _torus(grid: TorusGrid, pixels: PixelGrid) -> Torus:
+def _torus(grid: TorusGrid, pixels: PixelGrid, unit: bool) -> Torus:
     # the table is coarse: interpolate it in log-log before averaging
     fine = np.geomspace(grid.wave_aa[0], grid.wave_aa[-1], 20 * grid.wave_aa.size)
     log_l = np.log(np.maximum(grid.l_lambda, 1e-60))
     dense = np.stack([np.exp(np.interp(np.log(fine), np.log(grid.wave_aa), row)) for row in log_l])
     spectra = rebin(fine, dense, pixels)
-    return Torus(_single(grid.tau), _single(spectra / (spectra @ pixels.widths_aa)[:, None]))
+    luminosity = (spectra @ pixels.widths_aa)[:, None]
+    return Torus(_single(grid.tau), _single(spectra / luminosity if unit else spectra))

@@ -143,6 +143,13 @@ def check_home(path: str | os.PathLike[str] | None, libraries: Libraries) -> Hom
 
 def cautions(home: Home, space: ParameterSpace) -> list[str]:
     """What is wrong with FSPS for galaxies of this space, and that tables are stand-ins; sentences."""
+    # the DESI model has no `logzsol`: its metallicities stay below solar
+    high = space.parameters[space.index("logzsol")].high if "logzsol" in space else -1.0
+    return table_cautions(home, high, f"{space.name} reaches logzsol = {high:g}")
+
+
+def table_cautions(home: Home, high: float = 1.0, concerned: str = "the tables reach higher") -> list[str]:
+    """The same for populations of metallicities up to ``high`` (log10 Z/Zsun); ``concerned`` says whose."""
     said = []
     if home.surrogate:
         said.append(
@@ -153,13 +160,11 @@ def cautions(home: Home, space: ParameterSpace) -> list[str]:
     spectra = _SPECTRA[home.libraries.spectra]
     listed = _first_words(home.path / f"{spectra.folder}/{spectra.stem}_zlegend.dat", home.path)
     opened = spectra.n_metals
-    # the DESI model has no `logzsol`: its metallicities stay below solar
-    high = space.parameters[space.index("logzsol")].high if "logzsol" in space else -1.0
     if len(listed) > opened and high > 0.0:
         said.append(
             f"FSPS opens {opened} of the {len(listed)} metallicities of the C3K library: above [Fe/H] = "
             f"{listed[opened - 1]} stars have the spectra of that metallicity, though the evolution of theirs; "
-            f"{space.name} reaches logzsol = {high:g}"
+            f"{concerned}"
         )
     shifted = [value for value in listed[:opened] if len(value) >= 5 and value[4] != "0"]
     if shifted:

@@ -12,20 +12,11 @@ from jaxtyping import Float
 from starling.photometry import LIGHT_AA_S
 from starling.sps.dust import emission_weights
 from starling.sps.fsps.home import Home
+from starling.sps.fsps_tables import DUST_NODES, dust_file
 
 INFRARED_AA = (8e4, 1e7)
 # Of mdust in FSPS's add_dust: absorbed luminosity over (4 pi mass of dust) per luminosity of the template.
 _MASS_UNIT = 3.21e-3
-# What FSPS calls the columns of its files, which do not say.
-_NODES = {
-    "DL07": (
-        (0.47, 1.12, 1.77, 2.50, 3.19, 3.90, 4.58),
-        (
-            *(0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0),
-            *(2.5, 3.0, 4.0, 5.0, 7.0, 8.0, 12.0, 15.0, 20.0, 25.0),
-        ),
-    )
-}
 
 
 class InfraredLight(NamedTuple):
@@ -64,7 +55,7 @@ def _shares(
 
 def read_infrared_light(home: Home, wave_aa: np.ndarray) -> InfraredLight:
     """The templates of a data directory, at the wavelengths at which FSPS sums them."""
-    nodes = _NODES.get(home.libraries.dust)
+    nodes = DUST_NODES.get(home.libraries.dust)
     if nodes is None:
         raise ValueError(
             f"FSPS was compiled with the dust emission {home.libraries.dust}: Prospector-alpha takes that of "
@@ -75,7 +66,7 @@ def read_infrared_light(home: Home, wave_aa: np.ndarray) -> InfraredLight:
     frequency = LIGHT_AA_S / wave_aa[infrared]
     luminosity = np.empty((2, qpah.size, umin.size))
     for k in range(qpah.size):
-        table = np.loadtxt(home.path / f"dust/dustem/{home.libraries.dust}_MW3.1_{k}0.dat", skiprows=2)
+        table = np.loadtxt(dust_file(home.path, home.libraries.dust, k), skiprows=2)
         for column, template in enumerate(table[:, 1:].T):
             seen = np.interp(wave_aa[infrared], table[:, 0] * 1e4, template)
             luminosity[column % 2, k, column // 2] = -np.trapezoid(seen, frequency)

@@ -65,6 +65,10 @@ class Process:
         return frame[:1], frame[1:]
 
     def expect(self, tag: bytes, timeout_s: float, doing: str) -> dict[str, Any]:
+        """The content (JSON) of the next frame; see ``expect_bytes``."""
+        return dict(json.loads(self.expect_bytes(tag, timeout_s, doing)))
+
+    def expect_bytes(self, tag: bytes, timeout_s: float, doing: str) -> bytes:
         """The content of the next frame, which has to come in time and be of this kind; ends the process otherwise."""
         if not self.connection.poll(timeout_s):
             said = self.kill()
@@ -75,7 +79,7 @@ class Process:
             raise FspsError(f"while {doing}: {error}") from None
         if found != tag:
             raise FspsError(f"while {doing}: FSPS's process answered {found!r}, not {tag!r}{self.kill()}")
-        return dict(json.loads(content))
+        return content
 
     def set_up(self, settings: Mapping[str, Any]) -> None:
         """Let it read its tables."""
@@ -87,6 +91,11 @@ class Process:
             self.since = time.monotonic()
         self.in_hand.append(index)
         self._send(b"G" + np.concatenate([[index, history.shape[1]], parameters, history.ravel()]).tobytes())
+
+    def ask_tables(self, timeout_s: float) -> np.ndarray:
+        """The numbers of its SSP tables; it must have no galaxy in hand."""
+        self._send(b"T")
+        return np.frombuffer(self.expect_bytes(b"T", timeout_s, "FSPS built its SSPs"))
 
     def took(self) -> int:
         """Note that it has answered the first of the galaxies in hand; its index."""

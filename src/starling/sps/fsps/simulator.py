@@ -22,6 +22,7 @@ from starling.sps.fsps.infrared import InfraredLight, read_infrared_light
 from starling.sps.fsps.pool import PATIENT, Inventory, Pool, Timeouts, describe_settings
 from starling.sps.fsps.process import explain
 from starling.sps.fsps.translate import is_desi, settings_of, translate
+from starling.sps.fsps_tables import LSUN
 from starling.sps.pixels import (
     PixelGrid,
     Projection,
@@ -31,9 +32,6 @@ from starling.sps.pixels import (
     project,
     rebinning,
 )
-
-# Of the Lsun (3.839e33 erg/s) that FSPS's luminosities are in, in those of this package (IAU: 3.828e33).
-LSUN = 3.839e33 / 3.828e33
 
 
 class FspsSpectra(NamedTuple):

@@ -10,6 +10,8 @@ starts in half a second. It speaks over the socket FD in frames: a tag of one by
        the settings, and of the history the times (Gyr), rates (Msun/yr) and, where it has them, metallicities
     R  its result; float64 numbers: index, stellar, formed and dust mass (Msun), spectrum (Lsun/Hz), lines (Lsun)
     E  its failure (JSON): index, reason
+    T  the caller: the SSP tables; and the answer, float64 numbers: spectra (Lsun/Hz) [metallicity, age, wavelength] and
+       surviving masses and log luminosities (Lsun) [metallicity, age], all per Msun formed
 
 The frames are the only sign of life that counts: FSPS may end the process with exit code 0.
 """
@@ -40,7 +42,11 @@ def serve(connection: Connection) -> None:
     )
     _send(connection, b"I", _inventory(population))
     while True:
-        numbers = np.frombuffer(connection.recv_bytes()[1:])
+        frame = connection.recv_bytes()
+        if frame[:1] == b"T":
+            connection.send_bytes(b"T" + _tables(population).tobytes())
+            continue
+        numbers = np.frombuffer(frame[1:])
         try:
             result = _galaxy(population, numbers, settings["names"])
         except (AssertionError, ValueError, ArithmeticError) as error:
@@ -71,6 +77,11 @@ def _galaxy(population: Any, numbers: np.ndarray, names: list[str]) -> np.ndarra
     _, spectrum = population.get_spectrum(tage=float(history[0, -1]))
     masses = population.stellar_mass, population.formed_mass, population.dust_mass
     return np.concatenate([[numbers[0], *masses], spectrum, population.emline_luminosity])
+
+
+def _tables(population: Any) -> np.ndarray:
+    """All SSPs, built where they are not yet; spectra, then masses, then log luminosities."""
+    return np.concatenate([table.T.ravel() for table in population._all_ssp_spec()])
 
 
 def _compute_many_metallicities(population: Any, age_gyr: float) -> None:
