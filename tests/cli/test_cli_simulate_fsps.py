@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from astropy.table import Table
+from fsps_training import FSPS_TRAINING
 from typer.testing import CliRunner
 
 from starling.cli import app, source, spectra
@@ -32,15 +33,6 @@ space: {model: desi_bgs, zred: [0.01, 0.4]}
 simulator: {code: fsps}
 spectra: {low_aa: 3600, high_aa: 9800, segments: [[3500, 0.005], [7500, 0.01]]}
 draws: {mine: {n: 48, chunk: 16}}
-"""
-TRAINING = """
-name: fsps
-space: {agn: false, zred: [0.5, 1.0]}
-simulator: {code: fsps}
-bands: [sdss_r0, wfc3_ir_f160w]
-sets: {n_train: 96, n_validation: 32, n_test: 64, chunk: 32}
-network: {kind: direct, width: 8, depth: 1}
-training: {stages: [{epochs: 2, batch_size: 32}]}
 """
 
 
@@ -139,7 +131,7 @@ def test_what_fsps_has_not_is_refused(changes: dict[str, Any], message: str) -> 
 @pytest.mark.filterwarnings("ignore::starling.sps.fsps.FspsWarning")
 def test_sets_of_fsps_are_trained_on_where_there_is_no_fsps(fsps_home: Path, tmp_path: Path) -> None:
     config, sets = tmp_path / "train.yaml", tmp_path / "sets"
-    config.write_text(TRAINING)
+    config.write_text(FSPS_TRAINING)
     said = simulate(config, sets, "--sps-home", fsps_home, "--workers", 2)
     assert f"wrote {sets / 'train'}: 72 galaxies" in said
     words = ["train", str(config), "--sets", str(sets), "--workdir", str(tmp_path / "run")]

@@ -4,21 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fsps_training import FSPS_TRAINING
 from typer.testing import CliRunner
 
 from starling.cli import app
 from starling.emulators.files import load_emulator, read_header
 from starling.emulators.spectra.files import read_quantiles
-
-CONFIG = """
-name: fsps
-space: {agn: false, zred: [0.5, 1.0]}
-simulator: {code: fsps}
-bands: [sdss_r0, wfc3_ir_f160w]
-sets: {n_train: 96, n_validation: 32, n_test: 64, chunk: 32}
-network: {kind: direct, width: 8, depth: 1}
-training: {stages: [{epochs: 2, batch_size: 32}]}
-"""
 
 pytestmark = [
     pytest.mark.fsps,
@@ -35,7 +26,7 @@ def _run(*words: object) -> str:
 
 def test_an_emulator_of_fsps(fsps_home: Path, tmp_path: Path) -> None:
     config, out = tmp_path / "fsps.yaml", tmp_path / "fsps.safetensors"
-    config.write_text(CONFIG)
+    config.write_text(FSPS_TRAINING)
     words = ("--out", out, "--workdir", tmp_path / "run", "--sps-home", fsps_home, "--workers", 2)
     _run("train", config, *words)
     header, emulator = read_header(out), load_emulator(out)
@@ -84,7 +75,7 @@ def test_an_emulator_of_spectra_of_fsps(fsps_home: Path, tmp_path: Path) -> None
 
 def test_what_is_missing_is_one_clear_message(surrogate_home: Path, tmp_path: Path) -> None:
     config = tmp_path / "fsps.yaml"
-    config.write_text(CONFIG)
+    config.write_text(FSPS_TRAINING)
     words = ["train", str(config), "--workdir", str(tmp_path / "run"), "--sps-home", str(tmp_path)]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 1

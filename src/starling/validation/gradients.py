@@ -15,7 +15,12 @@ from starling.validation.derivatives import (
     rest_fluxes,
     rounded,
 )
-from starling.validation.posterior_points import N_BANDS, SIGNAL_TO_NOISE, likelihood_errors
+from starling.validation.posterior_points import (
+    N_BANDS,
+    SIGNAL_TO_NOISE,
+    likelihood_errors,
+    likelihood_verdict,
+)
 
 SLOPE = f"{REDSHIFT}, slope"
 
@@ -125,17 +130,9 @@ def gradient_verdict(gradient: Mapping[str, Any]) -> str:
 
 def _felt(name: str, felt: Mapping[str, Any]) -> str:
     """What a sampler feels, with redshift free or fixed."""
-    low, middle, high = (felt["quantiles"].index(q) for q in (0.05, 0.5, 0.95))
     snr = "-".join(f"{end:g}" for end in SIGNAL_TO_NOISE)
-    return (
-        f"Log likelihood, redshift {name} ({felt['n']} galaxies, {N_BANDS} bands at S/N {snr}, at draws from their "
-        f"posteriors): cosine of emulated and exact gradient {felt['cosine'][middle]:.4f} in the median, above "
-        f"{felt['cosine'][low]:.4f} for 95%; error {felt['relative'][middle]:.1%} of the gradient (below "
-        f"{felt['relative'][high]:.0%} for 95%), {felt['preconditioned'][middle]:.0%} (below "
-        f"{felt['preconditioned'][high]:.0%}) in coordinates in which the posterior is round. Eigenvalues of the "
-        f"posterior's precision are off by at most {max(felt['eigenvalues']):.1%} (median galaxy); along the worst "
-        f"direction the precision is off by {felt['lowest'][middle]:+.0%} and {felt['highest'][middle]:+.0%}."
-    )
+    galaxies = f", redshift {name} ({felt['n']} galaxies, {N_BANDS} bands at S/N {snr})"
+    return likelihood_verdict(galaxies, felt)
 
 
 def _rms(values: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ between 10 and 20 (of a hundredth of its median flux, where a band is fainter th
 Laplace approximation of its posterior around the truth, with the exact model's curvature.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,20 @@ def likelihood_errors(
         )
         result[name] = compare_likelihoods(ours, theirs, observed, columns)
     return result
+
+
+def likelihood_verdict(galaxies: str, felt: Mapping[str, Any]) -> str:
+    """What a sampler feels, from quantiles as ``likelihood_errors`` gives them; ``galaxies`` says of what they are."""
+    low, middle, high = (felt["quantiles"].index(q) for q in (0.05, 0.5, 0.95))
+    return (
+        f"Log likelihood{galaxies}, at draws from their posteriors: cosine of emulated and exact gradient "
+        f"{felt['cosine'][middle]:.4f} in the median, above {felt['cosine'][low]:.4f} for 95%; error "
+        f"{felt['relative'][middle]:.1%} of the gradient (below {felt['relative'][high]:.0%} for 95%), "
+        f"{felt['preconditioned'][middle]:.0%} (below {felt['preconditioned'][high]:.0%}) in coordinates in which the "
+        f"posterior is round. Eigenvalues of the posterior's precision are off by at most "
+        f"{max(felt['eigenvalues']):.1%} (median galaxy); along the worst direction the precision is off by "
+        f"{felt['lowest'][middle]:+.0%} and {felt['highest'][middle]:+.0%}."
+    )
 
 
 def _observed(

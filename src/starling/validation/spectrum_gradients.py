@@ -14,7 +14,7 @@ from rich.table import Table
 from starling.emulators.spectra.model import FAINTEST
 from starling.parameters import ParameterSpace
 from starling.validation.derivatives import Fluxes, rounded
-from starling.validation.posterior_points import compare_likelihoods, posterior_points
+from starling.validation.posterior_points import compare_likelihoods, likelihood_verdict, posterior_points
 
 SIGNAL_TO_NOISE = 10.0  # per pixel
 _FAINT = 0.01  # of the median: where a pixel is fainter, its error is that of this light
@@ -156,13 +156,4 @@ def spectrum_gradient_table(gradient: Mapping[str, Any]) -> Table:
 def spectrum_gradient_verdict(gradient: Mapping[str, Any]) -> str:
     """What it means for sampling, in a sentence."""
     felt = gradient["likelihood"]
-    low, middle, high = (felt["quantiles"].index(q) for q in (0.05, 0.5, 0.95))
-    return (
-        f"Log likelihood of {felt['n']} spectra at S/N {SIGNAL_TO_NOISE:g} per pixel, at draws from their posteriors: "
-        f"cosine of emulated and exact gradient {felt['cosine'][middle]:.4f} in the median, above "
-        f"{felt['cosine'][low]:.4f} for 95%; error {felt['relative'][middle]:.1%} of the gradient (below "
-        f"{felt['relative'][high]:.0%} for 95%), {felt['preconditioned'][middle]:.0%} (below "
-        f"{felt['preconditioned'][high]:.0%}) in coordinates in which the posterior is round. Eigenvalues of the "
-        f"posterior's precision are off by at most {max(felt['eigenvalues']):.1%} (median galaxy); along the worst "
-        f"direction the precision is off by {felt['lowest'][middle]:+.0%} and {felt['highest'][middle]:+.0%}."
-    )
+    return likelihood_verdict(f" of {felt['n']} spectra at S/N {SIGNAL_TO_NOISE:g} per pixel", felt)
