@@ -41,6 +41,7 @@ from starling.emulators import PhotometryEmulator, load_emulator
 from starling.emulators.config import TrainingConfig
 from starling.emulators.pipeline import Hooks, simulate_sets, train_emulator
 from starling.emulators.stitched import StitchedCore
+from starling.execution import Threads
 from starling.photometry import arsinh_magnitude
 from starling.sps import ExactModel
 from starling.validation.cost import measure
@@ -117,7 +118,12 @@ def train(options: argparse.Namespace) -> None:
         simulator = make_simulator(model, config.simulator.batch, components=True)
         hooks = Hooks(say=print, simulated=print, epoch=_say_some)
         sets = simulate_sets(
-            config, simulator, description, options.workdir / "sets", workers=options.workers, hooks=hooks
+            config,
+            simulator,
+            description,
+            options.workdir / "sets",
+            executor=Threads(options.workers),
+            hooks=hooks,
         )
         start = time.monotonic()
         folder = options.workdir / config.name

@@ -27,6 +27,7 @@ from starling.emulators.pipeline import simulate_sets
 from starling.emulators.prepare import prepare, rows_of
 from starling.emulators.sobolev import WithTangents, tangent_error
 from starling.emulators.training import predict_errors, train_model
+from starling.execution import Threads
 from starling.lines import line_light
 from starling.photometry import load_bands
 
@@ -174,7 +175,9 @@ def main() -> None:
     simulator = make_simulator(model, config.simulator.batch, components=True, tangents=True)
     with tempfile.TemporaryDirectory() as folder:
         start = time.process_time()
-        sets = simulate_sets(config, simulator, description, options.sets or Path(folder), workers=2)
+        sets = simulate_sets(
+            config, simulator, description, options.sets or Path(folder), executor=Threads(2)
+        )
         print(f"simulations with derivatives: {time.process_time() - start:.0f} CPU s", flush=True)
         plain = make_simulator(model, config.simulator.batch, components=True)
         theta = sets["test_prior"].theta[:2048]

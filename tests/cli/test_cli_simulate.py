@@ -15,8 +15,9 @@ from astropy.table import Table
 from typer.testing import CliRunner
 
 from starling.cli import app
-from starling.cli import source as of_photometry
+from starling.cli import shards as of_shards
 from starling.cli import spectra as of_spectra
+from starling.cli import training_sets as of_training_sets
 from starling.cli.source import Source
 from starling.emulators.config import TrainingConfig
 from starling.emulators.files import read_header
@@ -40,6 +41,8 @@ TRAINING: dict[str, Any] = {
 
 
 def call(*words: object) -> tuple[int, str]:
+    if words[0] == "simulate" and "--workers" not in words:  # the made-up simulator is in this process only
+        words = (*words, "--workers", 1)
     result = runner.invoke(app, [str(word) for word in words])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -69,7 +72,8 @@ def photometry(
 
 @pytest.fixture(autouse=True)
 def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(of_photometry, "open_source", photometry)
+    for module in (of_shards, of_training_sets):
+        monkeypatch.setattr(module, "open_source", photometry)
 
 
 def test_a_training_s_configuration_makes_its_sets(tmp_path: Path) -> None:
@@ -169,7 +173,8 @@ def test_a_stopped_simulation_says_how_to_go_on(tmp_path: Path, monkeypatch: pyt
     assert "stopped with 128 of 384 rows" in text
     assert "the same command goes on from there" in text
     monkeypatch.undo()
-    monkeypatch.setattr(of_photometry, "open_source", photometry)
+    for module in (of_shards, of_training_sets):
+        monkeypatch.setattr(module, "open_source", photometry)
     assert call("simulate", config, "--out", tmp_path / "sets")[0] == 0
 
 
@@ -201,7 +206,8 @@ def test_spectra_from_sets_are_trained_on(tmp_path: Path, monkeypatch: pytest.Mo
         description = {"tables": "toy", "surrogate": False, ASKED: asked}
         yield Source(toy_spectra.simulate, description, None, coordinates, workers)
 
-    monkeypatch.setattr(of_spectra, "open_spectral_source", made_up)
+    for module in (of_shards, of_spectra):
+        monkeypatch.setattr(module, "open_spectral_source", made_up)
     path = write(tmp_path / "spectra.yaml", content)
     code, text = call("simulate", path, "--out", tmp_path / "sets")
     assert code == 0, text

@@ -19,6 +19,7 @@ from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from starling.execution import Threads
 from starling.parameters import Parameter, ParameterSpace
 from starling.priors import Uniform
 from starling.simulation import (
@@ -128,7 +129,7 @@ def given_points(n: int) -> dict[str, np.ndarray]:
 def test_points_that_are_given(tmp_path: Path) -> None:
     columns = given_points(70) | {"id": np.arange(70)}
     plan = points_plan(SPACE, columns, 32)
-    assert simulate_set(simulator, plan, tmp_path / "set", description={}, workers=2) == 0
+    assert simulate_set(simulator, plan, tmp_path / "set", description={}, executor=Threads(2)) == 0
     result = read_set(tmp_path / "set")
     np.testing.assert_array_equal(result.theta[:, 0], columns["logmass"].astype(np.float32))
     other = points_plan(SPACE, columns | {"zred": np.full(70, 1.0)}, 32)
@@ -216,12 +217,13 @@ def test_shards_are_the_bytes_that_zarr_writes(tmp_path: Path) -> None:
 
 def test_a_stopped_and_resumed_set_is_identical_whatever_the_workers(tmp_path: Path) -> None:
     make(tmp_path / "whole")
+    asked = iter([False, True])
     with pytest.raises(StoppedError, match="64 of 200 rows"):
-        make(tmp_path / "parts", should_stop=lambda: True)
+        make(tmp_path / "parts", should_stop=lambda: next(asked))
     with pytest.raises(ValueError, match="has 64 of 200 rows: run the `starling simulate`"):
         read_set(tmp_path / "parts")
     seen: list[Progress] = []
-    make(tmp_path / "parts", workers=3, progress=seen.append)
+    make(tmp_path / "parts", executor=Threads(3), progress=seen.append)
     assert seen[-1].done == 200
     assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
 
@@ -230,6 +232,7 @@ KILLED = """
 import sys, time
 import numpy as np
 from pathlib import Path
+from starling.execution import Threads
 from starling.simulation import DrawPlan, simulate_set
 from starling.spaces import prospector_alpha
 
@@ -243,7 +246,7 @@ def simulator(theta):
     }
 
 plan = DrawPlan(prospector_alpha(agn=False), 1600, 1, chunk=64)
-simulate_set(simulator, plan, Path(sys.argv[1]), description={"bands": ["a"]}, workers=int(sys.argv[2]))
+simulate_set(simulator, plan, Path(sys.argv[1]), description={"bands": ["a"]}, executor=Threads(int(sys.argv[2])))
 """
 
 
@@ -265,7 +268,7 @@ def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
     (shard(tmp_path / "parts", 24).parent / ".0.1.1.part").write_bytes(b"half")
     (tmp_path / "parts" / "data.zarr" / "infrared_share" / "c" / ".24.1.1.part").write_bytes(b"half")
     assert len(missing_shards(tmp_path / "parts", [64] * 25)) <= 18
-    make(tmp_path / "parts", n=1600, workers=2)
+    make(tmp_path / "parts", n=1600, executor=Threads(2))
     assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
 
 

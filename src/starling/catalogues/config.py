@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveInt,
     TypeAdapter,
@@ -20,17 +18,11 @@ from pydantic import (
 
 from starling.catalogues.errors import CatalogueError
 from starling.catalogues.units import Unit, parse_unit
-from starling.configuration import check, explain, nearest, read_yaml
+from starling.configuration import Section, check, explain, nearest, read_yaml
 from starling.inference.noise import ModelError
 from starling.inference.settings import SamplerSettings
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Cut(Section):

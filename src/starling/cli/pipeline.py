@@ -19,7 +19,6 @@ from starling.catalogues import Catalogue, FitConfig, findings_table, summarise
 from starling.cli.emulators import find_emulator
 from starling.cli.errors import INTERRUPTED, say_error
 from starling.emulators import load_emulator, read_header
-from starling.execution import hash_arrays, progress_bar, run
 from starling.forward import ForwardModel, parts_of
 from starling.inference import (
     Draws,
@@ -36,6 +35,7 @@ from starling.inference import fit as sample_galaxies
 from starling.plotting.comparison import Comparison
 from starling.plotting.report import write_report
 from starling.published import is_published, open_published
+from starling.runs import hash_arrays, progress_bar, run
 
 POSTERIOR = {"netcdf": "posterior.nc", "zarr": "posterior.zarr"}
 VALUES_BESIDE_PARAMETERS = 35  # per draw: derived quantities, the SFH and its edges, sampler statistics

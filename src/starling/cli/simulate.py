@@ -1,8 +1,6 @@
 """``starling simulate``: training sets on disk."""
 
-import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +10,8 @@ from starling.cli.stopping import stop_on_signal
 from starling.cli.train import SPS_HOME_OPTION
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from starling.cli.source import Source
     from starling.emulators.simulate_config import SimulateConfig
+    from starling.execution import ExecutionConfig
 
 
 def simulate(
@@ -28,44 +24,55 @@ def simulate(
     ] = None,
     sps_home: Annotated[Path | None, SPS_HOME_OPTION] = None,
     workers: Annotated[
-        int, typer.Option(min=1, help="Shards to simulate at the same time; processes of FSPS.")
-    ] = os.cpu_count() or 1,
+        int | None, typer.Option(min=1, help="Processes of this machine; default: one for every core.")
+    ] = None,
+    execution: Annotated[
+        Path | None,
+        typer.Option(
+            "--execution", "-x", help="Where to simulate (YAML): a cluster, as configs/execution_*.yaml."
+        ),
+    ] = None,
 ) -> None:
     """Draw galaxies, simulate them, and write the sets that emulators are trained on.
 
-    What is there already is kept; what is missing or damaged is made. So Ctrl-C, SIGTERM or a crash lose a shard at
-    most: run the same command again. `starling train CONFIG --sets DIR` trains on the sets.
+    What is there already is kept; what is missing or damaged is made. So Ctrl-C, SIGTERM or a crash lose a shard per
+    worker at most: run the same command again. `starling train CONFIG --sets DIR` trains on the sets.
     """
     from rich.console import Console
 
     from starling.cli.display import training_display
+    from starling.cli.shards import columns_of, open_configured, shard_job
     from starling.emulators.pipeline import make_sets
     from starling.emulators.simulate_config import load_simulate_config
+    from starling.execution import Threads, open_executor
     from starling.simulation import StoppedError
     from starling.simulation.store import FAILED
 
     settings = load_simulate_config(config)
     folder = out or Path("runs") / settings.name / "sets"
-    plans = settings.plans(lambda path: _columns(config.parent / path))
-    with (
-        _open(settings, sps_home, workers) as source,
-        training_display(Console()) as shown,
-        stop_on_signal() as should_stop,
-    ):
+    plans = settings.plans(lambda path: columns_of(config.parent / path))
+    where = _where(settings, workers, execution, sum(plan.n_chunks for plan in plans.values()))
+    here = where.kind == "threads"
+    with training_display(Console()) as shown, stop_on_signal() as should_stop:
         hooks = shown._replace(should_stop=should_stop)
-        try:
-            failed = make_sets(
-                plans,
-                source.simulate,
-                source.description,
-                folder,
-                coordinates=source.coordinates,
-                workers=source.threads,
-                hooks=hooks,
-            )
-        except StoppedError as stopped:
-            hooks.say(f"{stopped}; the same command goes on from there")
-            raise typer.Exit(130) from None
+        with (
+            open_configured(settings, sps_home, where.n_workers if here else 1) as source,
+            nullcontext(Threads(source.threads)) if here else open_executor(where, hooks.say) as executor,
+        ):
+            try:
+                failed = make_sets(
+                    plans,
+                    source.simulate,
+                    source.description,
+                    folder,
+                    coordinates=source.coordinates,
+                    executor=executor,
+                    job=None if here else shard_job(settings, config.parent, folder, sps_home),
+                    hooks=hooks,
+                )
+            except StoppedError as stopped:
+                hooks.say(f"{stopped}; the same command goes on from there")
+                raise typer.Exit(130) from None
     if source.description["surrogate"]:
         typer.echo("SURROGATE: these sets are not astrophysics")
     for name, plan in plans.items():
@@ -73,29 +80,18 @@ def simulate(
         typer.echo(f"wrote {folder / name}: {plan.n} galaxies{lost}")
 
 
-def _open(
-    settings: "SimulateConfig", sps_home: Path | None, workers: int
-) -> "AbstractContextManager[Source]":
-    if settings.spectra is not None:
-        from starling.cli.spectra import open_spectral_source
+def _where(
+    settings: "SimulateConfig", workers: int | None, execution: Path | None, n_shards: int
+) -> "ExecutionConfig":
+    """Where shards are made: as ``execution`` says; else in processes, and here where those would not help."""
+    from starling.execution import ExecutionConfig, read_execution
 
-        return open_spectral_source(settings, sps_home, workers)
-    from starling.cli.source import open_source
-
-    return open_source(
-        settings.simulator,
-        settings.space.build(),
-        settings.bands,
-        sps_home,
-        workers=workers,
-        components=settings.gives == "components",
-        tangents=settings.tangents,
-    )
-
-
-def _columns(path: Path) -> "Mapping[str, np.ndarray]":
-    """The columns of a table with one number per row."""
-    from starling.catalogues.read import read_table, to_numbers
-
-    table = read_table(path)
-    return {name: to_numbers(table[name]).values for name in table.colnames if table[name].ndim == 1}
+    if execution is not None:
+        if workers is not None:
+            raise ValueError(
+                "--workers are processes of this machine: leave it out where --execution says where"
+            )
+        return read_execution(execution)
+    # FSPS has processes of its own, which share the galaxies of a shard
+    here = settings.simulator.code == "fsps" or workers == 1 or n_shards == 1
+    return ExecutionConfig(kind="threads" if here else "processes", workers=workers)

@@ -14,8 +14,8 @@ from starling.components import LOG_FAGN, SPECTRAL_PROPERTIES
 from starling.emulators.config import SimulatorConfig
 from starling.emulators.spectra.config import PixelsConfig
 from starling.emulators.stored import ASKED, asked_of
-from starling.execution import hash_arrays
 from starling.parameters import ParameterSpace
+from starling.runs import hash_arrays
 from starling.simulation.directions import with_tangents
 from starling.simulation.generate import Simulator
 from starling.sps import ExactModel, Tables, exact_model, load_ssp_tables, load_tables

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from starling.cli.source import open_source
 from starling.emulators.pipeline import Hooks, simulate_sets
+from starling.execution import Threads
 from starling.plotting.study import study_figures
 from starling.simulation import SimulatedSet
 from starling.validation.study import open_sets
@@ -26,7 +27,7 @@ def find_sets(
         whole.simulator, space, whole.bands, sps_home, workers=workers, components=True
     ) as source:
         found = simulate_sets(
-            whole, source.simulate, source.description, sets, workers=source.threads, hooks=hooks
+            whole, source.simulate, source.description, sets, executor=Threads(source.threads), hooks=hooks
         )
     return found, source.description
 

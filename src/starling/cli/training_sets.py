@@ -11,6 +11,7 @@ from starling.emulators.config import TrainingConfig
 from starling.emulators.pipeline import Hooks, draw_plans, simulate_sets
 from starling.emulators.provenance import draws_of
 from starling.emulators.stored import StoredSets, open_sets
+from starling.execution import Threads
 from starling.simulation import SimulatedSet, Simulator
 from starling.simulation.store import differences
 
@@ -63,7 +64,7 @@ def find_sets(
             source.simulate,
             source.description,
             workdir / "sets",
-            workers=source.threads,
+            executor=Threads(source.threads),
             hooks=hooks,
         )
         draws = draws_of(draw_plans(config))

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from starling.configuration import read_yaml
+from starling.configuration import Section, read_yaml
 from starling.emulators.features import FeatureRecipe, Features
 from starling.emulators.networks import Activation, Architecture, Aside
 from starling.emulators.stitched import check_domains
@@ -15,12 +15,6 @@ from starling.simulation.store import identity_hash
 from starling.spaces import desi_bgs, prospector_alpha, prospector_alpha_14
 
 Positive = Annotated[int, Field(gt=0)]
-
-
-class Section(BaseModel):
-    """Frozen; an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class SpaceConfig(Section):
@@ -80,9 +74,9 @@ class FeaturesConfig(Section):
     """Inputs of a network, as in ``starling.emulators.features``."""
 
     parameters: tuple[str, ...] | None = None
-    transforms: dict[str, tuple[str, ...]] = {}
+    transforms: dict[str, tuple[str, ...]] = Field({})
     products: tuple[tuple[str, ...], ...] = ()
-    knots: dict[str, tuple[float, ...]] = {}
+    knots: dict[str, tuple[float, ...]] = Field({})
     log_bin_masses: bool = False
     redshift_harmonics: int = Field(0, ge=0)
     log_knots: dict[str, tuple[float, ...]] = Field({}, exclude_if=lambda knots: not knots)

@@ -33,6 +33,7 @@ from starling.emulators.stitched import StitchedCore
 from starling.emulators.stitching import train_stitched
 from starling.emulators.targets import Totals, totals
 from starling.emulators.training import EpochReport, predict_errors, train_model
+from starling.execution import Executor, Job
 from starling.lines import LineLight, line_light
 from starling.parameters import ParameterSpace
 from starling.photometry import arsinh_magnitude, load_bands
@@ -83,11 +84,11 @@ def simulate_sets(
     description: Mapping[str, Any],
     folder: Path,
     *,
-    workers: int = 1,
+    executor: Executor | None = None,
     hooks: Hooks = SILENT,
 ) -> dict[str, SimulatedSet]:
     """Make the sets of a configuration under ``folder``, or what is missing of them, and read them."""
-    return simulate_plans(draw_plans(config), simulator, description, folder, workers=workers, hooks=hooks)
+    return simulate_plans(draw_plans(config), simulator, description, folder, executor=executor, hooks=hooks)
 
 
 def simulate_plans(
@@ -96,12 +97,12 @@ def simulate_plans(
     description: Mapping[str, Any],
     folder: Path,
     *,
-    workers: int = 1,
+    executor: Executor | None = None,
     hooks: Hooks = SILENT,
 ) -> dict[str, SimulatedSet]:
     """Make sets under ``folder``, or what is missing of them, and read them."""
     sets = {}
-    make_sets(plans, simulator, description, folder, workers=workers, hooks=hooks)
+    make_sets(plans, simulator, description, folder, executor=executor, hooks=hooks)
     for name, plan in plans.items():
         sets[name] = read_set(folder / name, plan.n)
         if sets[name].n_failed:
@@ -118,10 +119,14 @@ def make_sets(
     folder: Path,
     *,
     coordinates: Mapping[str, np.ndarray] | None = None,
-    workers: int = 1,
+    executor: Executor | None = None,
+    job: Job | None = None,
     hooks: Hooks = SILENT,
 ) -> dict[str, int]:
-    """Make sets under ``folder``, or what is missing of them; how many galaxies failed, by the name of the set."""
+    """Make sets under ``folder``, or what is missing of them; how many galaxies failed, by the name of the set.
+
+    ``executor`` and ``job`` are those of ``simulate_set``; the job is named with the name of each set.
+    """
     failed = {}
     for name, plan in plans.items():
         hooks.say(f"set {name}: {plan.n} galaxies from {plan.space.name}")
@@ -131,7 +136,8 @@ def make_sets(
             folder / name,
             description=description,
             coordinates=coordinates,
-            workers=workers,
+            executor=executor,
+            job=None if job is None else job.named(name),
             progress=hooks.simulated,
             should_stop=hooks.should_stop,
         )

@@ -8,10 +8,9 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from starling.configuration import check, read_plain
+from starling.configuration import Section, check, read_plain
 from starling.emulators.config import (
     Positive,
-    Section,
     SetsConfig,
     SimulatorConfig,
     SpaceConfig,

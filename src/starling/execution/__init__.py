@@ -1,7 +1,20 @@
-"""Long fits: in parts, resumable, with progress; knows files and galaxies, no physics."""
+"""Work in parts, in threads, in processes or on a cluster; knows numbers of parts and nothing of what is done."""
 
-from starling.execution.manifest import RunError, hash_arrays
-from starling.execution.progress import progress_bar
-from starling.execution.run import RunProgress, run
+from starling.execution.config import ExecutionConfig, cores, open_executor, read_execution
+from starling.execution.processes import Processes
+from starling.execution.threads import Threads
+from starling.execution.work import Done, ExecutionError, Executor, Job, Work
 
-__all__ = ["RunError", "RunProgress", "hash_arrays", "progress_bar", "run"]
+__all__ = [
+    "Done",
+    "ExecutionConfig",
+    "ExecutionError",
+    "Executor",
+    "Job",
+    "Processes",
+    "Threads",
+    "Work",
+    "cores",
+    "open_executor",
+    "read_execution",
+]

@@ -2,17 +2,26 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from starling.execution import Executor, Job, Threads
 from starling.simulation.draws import Plan, draw_chunk
 from starling.simulation.shards import THETA, missing_shards, read_record, read_rows, write_shard
-from starling.simulation.store import FAILED, StorageError, finite_rows, open_set, storage, write_failed
+from starling.simulation.store import (
+    FAILED,
+    StorageError,
+    finite_rows,
+    open_set,
+    set_identity,
+    storage,
+    write_failed,
+)
 
 _N_COMPARED = 64
 FAILURE = "failure"
@@ -44,13 +53,6 @@ class Progress(NamedTuple):
         return text + (f", {self.failed} failed" if self.failed else "")
 
 
-class _Made(NamedTuple):
-    """What a shard took: rows that failed, bytes."""
-
-    failed: int
-    n_bytes: int
-
-
 def simulate_set(
     simulator: Simulator,
     plan: Plan,
@@ -58,58 +60,59 @@ def simulate_set(
     *,
     description: Mapping[str, Any],
     coordinates: Mapping[str, np.ndarray] | None = None,
-    workers: int = 1,
+    executor: Executor | None = None,
+    job: Job | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> int:
     """Make what is missing or damaged of a set and return the number of its rows that failed.
 
     ``description`` (JSON-able: bands, curve hashes, tables, versions) is part of the set's identity, as are
-    ``coordinates``, arrays that belong to all galaxies (wavelengths of pixels and lines). ``workers`` shards
-    run at the same time in threads; memory is bounded by that many shards, and the result does not depend on it.
+    ``coordinates``, arrays that belong to all galaxies (wavelengths of pixels and lines). ``executor`` makes the
+    shards: threads of this process (one without it) do it with ``simulator``, others with ``job``, which has to
+    do the same (``make_shard``) elsewhere. Memory is bounded by a shard per worker; the result does not depend on them.
     A row that failed is kept on disk, with the reason in its shard's record and in ``failed.ecsv``. An exception of the
     simulator ends the call; finished shards stay. Raises ValueError where the folder holds another set, or one that the
     simulator (its code may have changed) no longer gives, StorageError where the disk is full or cannot be written, and
-    StoppedError when ``should_stop`` (asked after every shard) says so.
+    StoppedError when ``should_stop`` (asked before every shard) says so.
     """
-    open_set(folder, {"draws": plan.to_dict(), "simulator": dict(description)}, plan.n, coordinates or {})
+    open_set(folder, set_identity(plan, description, coordinates or {}), plan.n, coordinates or {})
     missing = missing_shards(folder, [plan.rows(index) for index in range(plan.n_chunks)])
     if 0 not in missing:
         _check_simulator(simulator, plan, folder)
     done = present = plan.n - sum(plan.rows(index) for index in missing)
     failed = sum(_n_failed(folder, index, plan) for index in set(range(plan.n_chunks)) - set(missing))
     started = time.monotonic()
-    pool = ThreadPoolExecutor(max_workers=max(1, workers))
-    running: dict[Future[_Made], int] = {}
-    queue = iter(missing)
-    try:
-        while True:
-            while len(running) < max(1, workers) and (index := next(queue, None)) is not None:
-                running[pool.submit(make_shard, simulator, plan, folder, index)] = index
-            if not running:
-                break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                made = future.result()
-                index = running.pop(future)
-                failed += made.failed
-                if done == present:
-                    _check_room(folder, made.n_bytes, plan.rows(index), plan.n - present)
-                done += plan.rows(index)
-            if should_stop() and done < plan.n:
-                raise StoppedError(f"stopped with {done} of {plan.n} rows simulated in {folder}")
+    work = (lambda index: make_shard(simulator, plan, folder, index)) if job is None else job
+    with closing((executor or Threads()).run(work, _until(missing, should_stop))) as finished:
+        for made in finished:
+            n_failed, n_bytes = made.result
+            failed += n_failed
+            if done == present:
+                _check_room(folder, n_bytes, plan.rows(made.part), plan.n - present)
+            done += plan.rows(made.part)
             rate = (done - present) / max(time.monotonic() - started, 1e-9)
             progress(Progress(done, plan.n, failed, rate, (plan.n - done) / max(rate, 1e-9)))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    if done < plan.n:
+        raise StoppedError(f"stopped with {done} of {plan.n} rows simulated in {folder}")
     if missing or (failed and not (folder / FAILED).exists()):
         with storage(folder):
             write_failed(folder, plan.space.names, plan.n)
     return failed
 
 
-def make_shard(simulator: Simulator, plan: Plan, folder: Path, index: int) -> _Made:
-    """Simulate and write one shard of a set that ``open_set`` made; whoever calls it, the result is the same.
+def _until(parts: Sequence[int], should_stop: Callable[[], bool]) -> Iterator[int]:
+    """The parts, as long as nobody asks to stop."""
+    for part in parts:
+        if should_stop():
+            return
+        yield part
 
+
+def make_shard(simulator: Simulator, plan: Plan, folder: Path, index: int) -> tuple[int, int]:
+    """Simulate and write one shard of a set that ``open_set`` made: how many rows failed, bytes.
+
+    Whoever calls it, and however often, the shard is the same.
     StorageError where the disk does not take it; ValueError for a simulator that does not give a row for every galaxy.
     """
     theta = draw_chunk(plan, index)
@@ -119,7 +122,7 @@ def make_shard(simulator: Simulator, plan: Plan, folder: Path, index: int) -> _M
     failed = {start + row: reason for row, reason in reasons.items() if row < n_rows}
     with storage(folder):
         write_shard(folder, index, kept, failed, n=plan.n, chunk=plan.chunk)
-    return _Made(len(failed), sum(array.nbytes for array in kept.values()))
+    return len(failed), sum(array.nbytes for array in kept.values())
 
 
 def split_failures(outputs: Mapping[str, Any], n_rows: int) -> tuple[dict[str, np.ndarray], dict[int, str]]:

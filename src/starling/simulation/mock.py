@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from astropy.table import Table
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from starling.configuration import read_yaml
+from starling.configuration import Section, read_yaml
 from starling.forward import ForwardModel
 
 MICROJANSKY = 3631e6  # per maggie
@@ -17,14 +17,12 @@ _MAX_DRAWS = 1_000_000
 _BATCH = 256
 
 
-class MockConfig(BaseModel):
+class MockConfig(Section):
     """What a mock survey is; unknown keys are errors.
 
     ``depth_mag`` maps every band to its 5-sigma AB limit; errors are the depth and ``calibration`` (a fraction of the
     true flux) in quadrature. Galaxies are kept where the true flux in ``detection_band`` is ``detection_snr`` errors.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     n: Annotated[int, Field(gt=0)]
     seed: Annotated[int, Field(ge=0)] = 0

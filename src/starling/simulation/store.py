@@ -18,6 +18,7 @@ import numpy as np
 from astropy.table import Table
 from jaxtyping import Float
 
+from starling.simulation.draws import Plan
 from starling.simulation.shards import (
     THETA,
     Record,
@@ -93,19 +94,26 @@ def storage(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def set_identity(
+    plan: Plan, description: Mapping[str, Any], coordinates: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """What decides the numbers of a set, JSON-able: its points, the simulator, what all rows have in common."""
+    common = {name: _array_hash(array) for name, array in sorted(coordinates.items())}
+    identity = {"draws": plan.to_dict(), "simulator": dict(description)}
+    return identity | ({"coordinates": common} if common else {})
+
+
 def open_set(
     folder: Path, identity: Mapping[str, Any], n: int, coordinates: Mapping[str, np.ndarray] | None = None
 ) -> None:
-    """Make the folder of a set of ``n`` rows, or check that the one there is of the same set.
+    """Make the folder of a set of ``n`` rows, or check that the one there is of the same set (``set_identity``).
 
     ``coordinates`` are arrays that all rows have in common.
 
     ValueError says what differs, StorageError why the folder cannot be written.
     """
     manifest = folder / MANIFEST
-    # through JSON once, so that tuples and lists compare equal
-    common = {name: _array_hash(array) for name, array in sorted((coordinates or {}).items())}
-    identity = json.loads(json.dumps({**identity, **({"coordinates": common} if common else {})}))
+    identity = json.loads(json.dumps(dict(identity)))  # so that tuples and lists compare equal
     versions = library_versions(_LIBRARIES)
     found = None
     if manifest.exists():

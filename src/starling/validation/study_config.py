@@ -6,12 +6,12 @@ from typing import Annotated, Any, NamedTuple, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from starling.configuration import Section
 from starling.emulators.config import (
     DirectConfig,
     FeaturesConfig,
     MixtureConfig,
     OptimizerConfig,
-    Section,
     TrainingConfig,
     load_config,
 )

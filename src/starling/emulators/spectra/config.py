@@ -5,12 +5,11 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from starling.configuration import check, read_plain
+from starling.configuration import Section, check, read_plain
 from starling.emulators.config import (
     NetworkConfig,
     OptimizerConfig,
     Positive,
-    Section,
     SetsConfig,
     SimulatorConfig,
     SpaceConfig,

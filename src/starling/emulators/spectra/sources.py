@@ -14,6 +14,7 @@ from starling.emulators.provenance import draws_of
 from starling.emulators.spectra.config import SpectrumConfig
 from starling.emulators.spectra.grid import SpectralGrid
 from starling.emulators.stored import asked_of, check_sets
+from starling.execution import Threads
 from starling.simulation import FAILURE, DrawPlan, SimulatedSet, Simulator, draw_chunk
 from starling.simulation.shards import THETA, batches, n_rows_of, read_coordinates
 from starling.simulation.store import failures, finite_rows
@@ -59,7 +60,9 @@ class Simulated(NamedTuple):
             said = {FAILURE: outputs[FAILURE]} if FAILURE in outputs else {}
             return {role: np.asarray(array) for role, array in made.items()} | said
 
-        return simulate_plans(plans, targets, identity, self.folder, workers=self.workers, hooks=self.hooks)
+        return simulate_plans(
+            plans, targets, identity, self.folder, executor=Threads(self.workers), hooks=self.hooks
+        )
 
     def draws(self, plans: Mapping[str, DrawPlan]) -> dict[str, dict[str, Any]]:
         return draws_of(plans)

@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from starling import __version__
-from starling.execution.folder import discard, load_part, merge, part_path, prepare_folder, save_part
-from starling.execution.manifest import check_manifest, write_manifest
+from starling.runs.folder import discard, load_part, merge, part_path, prepare_folder, save_part
+from starling.runs.manifest import check_manifest, write_manifest
 
 
 class RunProgress(NamedTuple):

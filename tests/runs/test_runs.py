@@ -8,8 +8,8 @@ import pytest
 import xarray as xr
 from rich.console import Console
 
-from starling.execution import RunError, RunProgress, hash_arrays, progress_bar, run
-from starling.execution.run import parts
+from starling.runs import RunError, RunProgress, hash_arrays, progress_bar, run
+from starling.runs.run import parts
 
 IDS = tuple(f"g{i}" for i in range(10))
 INPUTS = {"table": "abc", "sampler": {"n_draws": 5}}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from starling.execution.manifest import MANIFEST, RunError
+from starling.runs.manifest import MANIFEST, RunError
 
 PARTS = "parts"
 

@@ -15,7 +15,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from starling.execution.run import RunProgress
+from starling.runs.run import RunProgress
 
 
 class _Rate(ProgressColumn):

@@ -1,0 +1,7 @@
+"""Long fits in parts that are kept as they are finished, with progress; knows files and galaxies, no physics."""
+
+from starling.runs.manifest import RunError, hash_arrays
+from starling.runs.progress import progress_bar
+from starling.runs.run import RunProgress, run
+
+__all__ = ["RunError", "RunProgress", "hash_arrays", "progress_bar", "run"]
