@@ -12,7 +12,7 @@ import yaml
 from astropy.table import Table
 from typer.testing import CliRunner
 
-from starling.cli import app, pipeline
+from starling.cli import app, fits
 from starling.cli.measure import Measurements
 from starling.emulators import default_path, read_header
 from starling.forward import Part
@@ -62,7 +62,7 @@ def test_a_model_in_parts_leaves_the_order_of_the_table(
     inputs: Path, toy: ToyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = PartedModel(toy.reddening, toy.bands)
-    monkeypatch.setattr(pipeline, "load_emulator", lambda _: model)
+    monkeypatch.setattr(fits, "load_emulator", lambda _: model)
     code, text = call("fit", inputs / "config.yaml", "--out", inputs / "out")
     assert code == 0, text
     with xr.open_datatree(inputs / "out" / "posterior.nc", engine="h5netcdf") as tree:
@@ -101,7 +101,7 @@ def test_an_interrupted_fit_goes_on_with_identical_results(
     config = yaml.safe_load((inputs / "config.yaml").read_text()) | {"output": {"report": False}}
     (inputs / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     assert call("fit", inputs / "config.yaml", "--out", inputs / "whole")[0] == 0
-    sample, calls = pipeline.sample_galaxies, []
+    sample, calls = fits.sample_galaxies, []
 
     def stop_at_the_second(*args: Any, **options: Any) -> Any:
         calls.append(1)
@@ -109,7 +109,7 @@ def test_an_interrupted_fit_goes_on_with_identical_results(
             raise KeyboardInterrupt
         return sample(*args, **options)
 
-    monkeypatch.setattr(pipeline, "sample_galaxies", stop_at_the_second)
+    monkeypatch.setattr(fits, "sample_galaxies", stop_at_the_second)
     code, text = call("fit", inputs / "config.yaml", "--out", inputs / "halves")
     assert code == 130
     assert "stopped; finished parts are in" in text

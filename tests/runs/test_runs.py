@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from rich.console import Console
 
-from starling.runs import RunError, RunProgress, hash_arrays, progress_bar, run
+from starling.runs import Fit, RunError, RunProgress, hash_arrays, progress_bar, run
 from starling.runs.run import parts
 
 IDS = tuple(f"g{i}" for i in range(10))
@@ -55,7 +55,8 @@ def make_tree(part: int, start: int, stop: int) -> xr.DataTree:
 
 
 def do(folder: Path, sample: Sampler, **options: object) -> xr.DataTree:
-    return run(sample, IDS, folder, **{"inputs": INPUTS, "batch_size": 4, **options})  # type: ignore[arg-type]
+    fit = {name: options.pop(name) for name in ("inputs", "batch_size") if name in options}
+    return run(Fit(IDS, sample, **{"inputs": INPUTS, "batch_size": 4, **fit}), folder, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,12 @@ def fit(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Discard what an earlier run left in the folder.")
     ] = False,
+    execution: Annotated[
+        Path | None,
+        typer.Option(
+            "--execution", "-x", help="Where to fit (YAML): a cluster, as configs/execution_*.yaml."
+        ),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Read and check the table, and stop before the fit.")
     ] = False,
@@ -32,34 +38,34 @@ def fit(
 
     from rich.console import Console
 
-    from starling.catalogues import load_catalogue, read_config
-    from starling.cli.pipeline import (
-        bounds_of,
-        fit_catalogue,
-        open_emulator,
-        say_catalogue,
-        say_emulator,
-        say_results,
-    )
+    from starling.catalogues import read_config
+    from starling.cli.fits import Place, open_catalogue, open_emulator
+    from starling.cli.pipeline import fit_catalogue, say_catalogue, say_emulator, say_results
+    from starling.execution import read_execution
 
     console = Console()
     settings = read_config(config)
+    where = None if execution is None else read_execution(execution)
     if max_galaxies is not None:
         select = settings.table.select.model_copy(update={"max_rows": max_galaxies})
         settings = settings.model_copy(update={"table": settings.table.model_copy(update={"select": select})})
-    emulator = open_emulator(settings.model.emulator, config.parent, tuple(settings.photometry.bands))
+    place = Place(config.parent, table, data or (config.parent if table is None else None))
+    emulator = open_emulator(settings.model.emulator, place.base, tuple(settings.photometry.bands))
     say_emulator(console, emulator)
-    catalogue = load_catalogue(
-        settings,
-        available_bands=emulator.model.bands,
-        bounds=bounds_of(emulator.model),
-        table=table,
-        folder=data if data is not None or table is not None else config.parent,
-        model=emulator.name,
-    )
+    catalogue = open_catalogue(settings, emulator, place)
     say_catalogue(console, catalogue)
     if check:
         return
     folder = out or Path(settings.output.folder or f"starling-{config.stem}")
-    results = fit_catalogue(console, settings, catalogue, emulator, folder, fresh=fresh, title=config.stem)
+    results = fit_catalogue(
+        console,
+        settings,
+        catalogue,
+        emulator,
+        folder,
+        fresh=fresh,
+        title=config.stem,
+        execution=where,
+        place=place,
+    )
     say_results(console, results)

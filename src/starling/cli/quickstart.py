@@ -40,7 +40,8 @@ def quickstart(
     from rich.console import Console
 
     from starling.catalogues import load_catalogue, parse_config
-    from starling.cli.pipeline import bounds_of, fit_catalogue, open_emulator, say_catalogue, say_results
+    from starling.cli.fits import bounds_of, open_emulator
+    from starling.cli.pipeline import fit_catalogue, say_catalogue, say_results
 
     console = Console()
     with resources.as_file(resources.files("starling") / "data" / TABLE) as path:

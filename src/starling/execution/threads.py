@@ -8,12 +8,15 @@ from starling.execution.work import Done, Work
 
 
 class Threads:
-    """An ``Executor`` of ``workers`` threads; any callable is work for it."""
+    """An ``Executor`` of ``workers`` threads (the caller's own where it is one); any callable is work for it."""
 
     def __init__(self, workers: int = 1) -> None:
         self.workers = max(1, workers)
 
     def run(self, work: Work, parts: Iterable[int]) -> Generator[Done]:
+        if self.workers == 1:
+            yield from (Done(part, work(part)) for part in parts)
+            return
         pool = ThreadPoolExecutor(max_workers=self.workers)
         running: dict[Future[Any], int] = {}
         queue = iter(parts)

@@ -8,6 +8,7 @@ flux too, and positive where the galaxy is brighter than the model.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ import xarray as xr
 from starling.plotting.draws import QUANTILES, dataset, galaxy_ids, quantiles
 
 MICROJANSKY_PER_MAGGIE = 3631e6
-_MAG_PER_FRACTION = 2.5 * np.log10(np.e)
+_MAG_PER_FRACTION = 2.5 * math.log10(math.e)
 _CHUNK = 256
 
 

@@ -2,6 +2,16 @@
 
 from starling.runs.manifest import RunError, hash_arrays
 from starling.runs.progress import progress_bar
-from starling.runs.run import RunProgress, run
+from starling.runs.run import Fit, Report, RunProgress, SamplePart, run, work_on
 
-__all__ = ["RunError", "RunProgress", "hash_arrays", "progress_bar", "run"]
+__all__ = [
+    "Fit",
+    "Report",
+    "RunError",
+    "RunProgress",
+    "SamplePart",
+    "hash_arrays",
+    "progress_bar",
+    "run",
+    "work_on",
+]

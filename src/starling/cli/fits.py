@@ -1,0 +1,183 @@
+"""A fit of a catalogue as a run of parts, here or in other processes: what is sent to them, and how they open it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import xarray as xr
+
+from starling.catalogues import Catalogue, FitConfig, load_catalogue
+from starling.cli.devices import use_all_cores
+from starling.cli.emulators import find_emulator
+from starling.emulators import load_emulator, read_header
+from starling.execution import Job
+from starling.forward import ForwardModel, parts_of
+from starling.inference import (
+    Draws,
+    Observation,
+    Progress,
+    SamplerSettings,
+    diagnose,
+    take,
+    to_datatree,
+)
+from starling.inference import fit as sample_galaxies
+from starling.published import is_published, open_published
+from starling.runs import Fit, Report, hash_arrays, work_on
+
+HEADER_KEYS = ("name", "created", "simulator", "surrogate", "git_commit", "config_sha256")
+OPENER = "starling.cli.fits:open_parts"
+
+
+class Emulator(NamedTuple):
+    """A forward model from a file, what the file says about it, and what its users have to know of it."""
+
+    model: ForwardModel
+    name: str
+    header: dict[str, Any]
+    note: str = ""
+
+
+class Place(NamedTuple):
+    """Where files are: ``base`` is the folder of the emulator, ``data`` that of the tables; ``table`` is one in place
+    of the configuration's, and without ``data`` its folder is that of the others.
+    """
+
+    base: Path
+    table: Path | None
+    data: Path | None
+
+
+def open_emulator(name: str, folder: Path, bands: Sequence[str] = ()) -> Emulator:
+    """The default emulator of the package (``default``), another of its own by name, or one from a file.
+
+    A path counts from ``folder``. A folder, a pickle or a .npy file is taken for an emulator of somebody else's;
+    ``bands`` are those that it is made for where it is one for any filter.
+    """
+    path = find_emulator(name, folder)
+    if is_published(path):
+        published = open_published(path, bands)
+        return Emulator(published.model, f"{path} ({published.kind})", published.header, published.note)
+    return Emulator(load_emulator(path), "the emulator " + path.name, read_header(path))
+
+
+def open_catalogue(config: FitConfig, emulator: Emulator, place: Place) -> Catalogue:
+    """The galaxies of a configuration, in the bands and the parameters' ranges that an emulator has."""
+    return load_catalogue(
+        config,
+        available_bands=emulator.model.bands,
+        bounds=bounds_of(emulator.model),
+        table=place.table,
+        folder=place.data,
+        model=emulator.name,
+    )
+
+
+def bounds_of(model: ForwardModel) -> dict[str, tuple[float, float]]:
+    """Lowest and highest value of every parameter of a model."""
+    low, high = model.space.bounds
+    return {name: (float(a), float(b)) for name, a, b in zip(model.space.names, low, high, strict=True)}
+
+
+def fit_of(
+    config: FitConfig,
+    catalogue: Catalogue,
+    emulator: Emulator,
+    truth: Mapping[str, np.ndarray] | None = None,
+) -> tuple[Fit, np.ndarray]:
+    """The run of a catalogue, and the row of the catalogue that each of its galaxies is."""
+    settings, model = config.sampler_settings, emulator.model.select(catalogue.bands)
+    provenance = {
+        "config": config.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        "emulator": {key: emulator.header[key] for key in HEADER_KEYS if key in emulator.header},
+        "seed": config.seed,
+    }
+    # galaxies that one part of a model is enough for go together
+    parts = parts_of(model, catalogue.observations.fixed, len(catalogue.ids))
+    order = np.concatenate([part.rows for part in parts])
+    sorted_truth = None if truth is None else {name: values[order] for name, values in truth.items()}
+    ids = tuple(catalogue.ids[row] for row in order)
+    observations = take(catalogue.observations, order)
+    sample = _sampler(observations, ids, model, settings, config.seed, sorted_truth, provenance)
+    inputs = {
+        "galaxies": hash_arrays((catalogue.observations, catalogue.ids, dict(truth or {}))),
+        "emulator": hash_arrays((model, catalogue.bands)),
+        "sampler": asdict(settings),
+        "seed": config.seed,
+    }
+    return Fit(ids, sample, inputs, settings.batch_size), order
+
+
+def fit_job(config: FitConfig, place: Place, folder: Path) -> Job:
+    """The parts of the run of a configuration, which has been begun in ``folder``; all paths are the workers' too."""
+    paths = {name: None if path is None else str(path.resolve()) for name, path in place._asdict().items()}
+    content = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return Job.of(OPENER, {"config": content, "place": paths, "folder": str(folder.resolve())})
+
+
+@contextmanager
+def open_parts(settings: Mapping[str, Any]) -> Iterator[Callable[[int], int]]:
+    """What makes the parts of a ``fit_job``."""
+    use_all_cores()
+    config = FitConfig.model_validate(settings["config"])
+    paths = {name: None if path is None else Path(path) for name, path in settings["place"].items()}
+    place = Place(paths["base"] or Path(), paths["table"], paths["data"])
+    emulator = open_emulator(config.model.emulator, place.base, tuple(config.photometry.bands))
+    fit, _ = fit_of(config, open_catalogue(config, emulator, place), emulator)
+    yield work_on(fit, Path(settings["folder"]))
+
+
+def _sampler(
+    observations: Observation,
+    ids: Sequence[str],
+    model: ForwardModel,
+    settings: SamplerSettings,
+    seed: int,
+    truth: Mapping[str, np.ndarray] | None,
+    provenance: Mapping[str, Any],
+) -> Callable[[int, int, int, Report], xr.DataTree]:
+    """What fits one part; the draws depend on the seed, the part and its galaxies only."""
+    key = jax.random.key(seed)
+    sizes: set[int] = set()
+
+    def sample(part: int, start: int, stop: int, report: Report) -> xr.DataTree:
+        size = max(sizes | {stop - start})  # a shorter last part is filled up, so that nothing compiles again
+        sizes.add(size)
+        padded = np.minimum(np.arange(start, start + size), stop - 1)
+
+        def show(now: Progress) -> None:
+            report(now.fraction, now.stage)
+
+        draws = sample_galaxies(
+            jax.random.fold_in(key, part),
+            take(observations, padded),
+            model,
+            settings=settings,
+            progress=show,
+        )
+        draws = _first(draws, stop - start)
+        return to_datatree(
+            draws,
+            take(observations, np.arange(start, stop)),
+            model,
+            diagnose(draws),
+            galaxy=ids[start:stop],
+            settings=settings,
+            truth=None if truth is None else {name: values[start:stop] for name, values in truth.items()},
+            attrs=provenance,
+        )
+
+    return sample
+
+
+def _first(draws: Draws, n: int) -> Draws:
+    """The draws of the first ``n`` galaxies."""
+    arrays: dict[str, Any] = {
+        name: value[:n] for name, value in draws._asdict().items() if isinstance(value, np.ndarray)
+    }
+    extra = {name: value[:n] for name, value in draws.extra.items()}
+    return draws._replace(**arrays, extra=extra, problems=draws.problems[:n])
