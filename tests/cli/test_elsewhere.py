@@ -31,7 +31,7 @@ SETS: dict[str, Any] = {
     "space": {"agn": False},
     "simulator": {"batch": 4},
     "bands": ["sdss_g0", "sdss_r0"],
-    "draws": {"even": {"n": 30, "chunk": 8}, "given": {"points": "points.csv", "chunk": 4}},
+    "draws": {"given": {"points": "points.csv", "chunk": 4}, "even": {"n": 30, "chunk": 8}},  # not sorted
 }
 
 
