@@ -46,9 +46,7 @@ class Side(NamedTuple):
 
 
 @contextmanager
-def open_side(
-    config: CompareConfig, which: str, sps_home: Path | None, workers: int = 1
-) -> Iterator[Side]:
+def open_side(config: CompareConfig, which: str, sps_home: Path | None, workers: int = 1) -> Iterator[Side]:
     """One side (``first`` or ``second``) of a comparison; FSPS runs in ``workers`` processes while the context lasts.
 
     ValueError where a file, a band or the space does not fit.
@@ -99,7 +97,9 @@ def _solar(config: CompareConfig, which: str) -> float | None:
     assert config.first.simulator is not None
     found = solar_metal_fraction(config.first.simulator)
     if found is None:
-        raise ValueError(f"solar: first needs tables that say what is solar; those of {config.first.name} do not")
+        raise ValueError(
+            f"solar: first needs tables that say what is solar; those of {config.first.name} do not"
+        )
     return found
 
 
@@ -158,7 +158,7 @@ def _emulator(side: SideConfig, config: CompareConfig, space: ParameterSpace) ->
     opened = open_emulator(str(side.emulator), Path(), config.bands)
     model = opened.model.select(config.bands)
     _check_space(model, space, side.name)
-    compute = jax.jit(jax.vmap(lambda model, theta: _rest(model, theta), in_axes=(None, 0)))
+    compute = jax.jit(jax.vmap(_rest, in_axes=(None, 0)))
 
     def simulate(theta: np.ndarray) -> dict[str, np.ndarray]:
         return {name: np.asarray(array) for name, array in compute(model, jnp.asarray(theta)).items()}

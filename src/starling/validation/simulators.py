@@ -1,10 +1,11 @@
 """Two simulators for the same galaxies: what changes in fluxes and colours, and what a fit would pay for it.
 
-All is numpy, from fluxes alone. A difference is in magnitudes, second minus first: positive where the second is fainter.
-The mass of a galaxy is free in a fit, so one number for all bands of a galaxy is not a discrepancy of shape: differences
-"of shape" are those that are left after the factor that brings the second galaxy closest to the first.
+All is numpy, from fluxes alone. A difference is in magnitudes, second minus first: positive where the second is
+fainter. The mass of a galaxy is free in a fit, so one number for all bands of a galaxy is not a discrepancy of shape:
+differences "of shape" are those that are left after the factor that brings the second galaxy closest to the first.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -98,7 +99,7 @@ def magnitudes(ratio: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"
 
 
 def best_scale(ratio: Float[np.ndarray, "row band"]) -> Float[np.ndarray, " row"]:
-    """The factor of each second galaxy that brings it closest to the first, all bands with the same fractional error."""
+    """The factor of each second galaxy that brings it closest to the first, bands weighing the same."""
     return _sum(ratio) / _sum(ratio**2)
 
 
@@ -140,12 +141,10 @@ def band_statistics(pair: Pair, floor: float = FLOOR, *, shape: bool = False) ->
 def neighbours(pair: Pair) -> list[tuple[str, str]]:
     """Pairs of bands that follow each other in wavelength, blue first."""
     order = np.argsort(pair.wave_um)
-    return [(pair.bands[i], pair.bands[j]) for i, j in zip(order[:-1], order[1:], strict=True)]
+    return [(pair.bands[i], pair.bands[j]) for i, j in itertools.pairwise(order)]
 
 
-def colour_statistics(
-    pair: Pair, colours: Sequence[tuple[str, str]], floor: float = FLOOR
-) -> Statistics:
+def colour_statistics(pair: Pair, colours: Sequence[tuple[str, str]], floor: float = FLOOR) -> Statistics:
     """Of differences in colours: rest-frame U - V and V - J, then those of pairs of bands (blue - red)."""
     difference = magnitudes(pair.ratio)
     rest = rest_colours(pair.second) - rest_colours(pair.first)
@@ -164,8 +163,8 @@ def rest_colours(fluxes: Fluxes) -> Float[np.ndarray, "row 2"]:
 
 
 def quantities(pair: Pair) -> dict[str, Float[np.ndarray, " row"]]:
-    """What differences are held against: ages, specific SFRs and the parameters that vary and act on fluxes per mass."""
-    values = {name: np.asarray(v, float) for name, v in pair.space.unpack(pair.theta).items()}
+    """What differences are held against: age, specific SFR, and parameters that vary and act on fluxes per mass."""
+    values = {name: np.asarray(v, float) for name, v in pair.space.unpack(jnp.asarray(pair.theta)).items()}
     history = _history(pair.space, pair.theta)
     surviving = pair.first.properties[:, SPECTRAL_PROPERTIES.index("log_mass_fraction")]
     found = {

@@ -49,10 +49,10 @@ class CompareConfig(Section):
 
     ``n`` draws from the prior of ``space``; parameters in ``fixed`` have one value. ``light``: ``all``, without
     emission lines (``no_lines``), or that of the ``stars`` alone behind dust (no nebulae, dust emission or torus).
-    ``solar``: metallicities are relative to the solar one of each (``own``, as in a fit), or the second one's tables are
-    put on the solar scale of the first, so that galaxies have the same metal fraction (``first``). ``floor`` is the
-    fractional error of a fit that differences are held against; ``colours`` are pairs of bands, in addition to those
-    that follow each other.
+    ``solar``: metallicities are relative to the solar one of each (``own``, as in a fit), or the tables of the second
+    are put on the solar scale of the first, so that galaxies have the same metal fraction (``first``). ``floor`` is
+    the fractional error of a fit that differences are held against; ``colours`` are pairs of bands, in addition to
+    those that follow each other.
     """
 
     name: str
@@ -100,7 +100,9 @@ class CompareConfig(Section):
                 raise ValueError(f"fixed: no parameter {name!r}{nearest(name, space.names)}")
             parameter = space.parameters[space.index(name)]
             if not parameter.low <= value <= parameter.high:
-                raise ValueError(f"fixed.{name}: {value:g} is outside {parameter.low:g} to {parameter.high:g}")
+                raise ValueError(
+                    f"fixed.{name}: {value:g} is outside {parameter.low:g} to {parameter.high:g}"
+                )
 
 
 def load_compare_config(path: Path) -> CompareConfig:

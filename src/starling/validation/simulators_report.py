@@ -131,7 +131,7 @@ def galaxy_table(pair: Pair, found: Findings) -> Table:
 
 
 def summary(pair: Pair, found: Findings) -> dict[str, Any]:
-    """The numbers that say most, JSON-able."""
+    """The numbers that say most, plain ones."""
     tolerance = tolerance_mag(found.floor)
     per_degree = found.chi2 / np.maximum(found.degrees, 1)
     shape = magnitudes(shape_ratio(pair.ratio))
@@ -143,15 +143,15 @@ def summary(pair: Pair, found: Findings) -> dict[str, Any]:
         "tolerance_mag": tolerance,
         "bands_with_median_beyond": int(np.sum(np.abs(found.raw.median) > tolerance)),
         "bands_with_shape_median_beyond": int(np.sum(np.abs(found.shape.median) > tolerance)),
-        "shape_scatter_median_band_mag": _number(np.nanmedian(found.shape.scatter)),
-        "shape_scatter_worst_mag": _number(np.nanmax(found.shape.scatter)),
-        "fluxes_beyond": _number(np.mean(np.abs(shape[np.isfinite(shape)]) > tolerance)),
-        "chi2_per_degree_median": _number(np.nanmedian(per_degree)),
-        "chi2_per_degree_84": _number(np.nanquantile(per_degree, 0.84)),
-        "galaxies_above_1": _number(np.nanmean(per_degree > 1.0)),
-        "mass_dex": [_number(x) for x in np.nanquantile(found.mass_dex, LEVELS[1:4])],
-        "surviving_dex": [_number(x) for x in np.nanquantile(found.surviving_dex, LEVELS[1:4])],
-        "cost_follows": [[name, _number(value)] for name, value in found.cost_trends[:3]],
+        "shape_scatter_median_band_mag": float(np.nanmedian(found.shape.scatter)),
+        "shape_scatter_worst_mag": float(np.nanmax(found.shape.scatter)),
+        "fluxes_beyond": float(np.mean(np.abs(shape[np.isfinite(shape)]) > tolerance)),
+        "chi2_per_degree_median": float(np.nanmedian(per_degree)),
+        "chi2_per_degree_84": float(np.nanquantile(per_degree, 0.84)),
+        "galaxies_above_1": float(np.nanmean(per_degree > 1.0)),
+        "mass_dex": [float(x) for x in np.nanquantile(found.mass_dex, LEVELS[1:4])],
+        "surviving_dex": [float(x) for x in np.nanquantile(found.surviving_dex, LEVELS[1:4])],
+        "cost_follows": [[name, value] for name, value in found.cost_trends[:3]],
     }
 
 
@@ -160,26 +160,37 @@ def sentences(said: Mapping[str, Any]) -> list[str]:
     first, second = said["labels"]
     low, middle, high = said["mass_dex"]
     survive_low, survive, survive_high = said["surviving_dex"]
+    scatter, worst = said["shape_scatter_median_band_mag"], said["shape_scatter_worst_mag"]
+    cost, high_cost = said["chi2_per_degree_median"], said["chi2_per_degree_84"]
     follows = ", ".join(f"{name} ({value:+.2f})" for name, value in said["cost_follows"])
-    return [
-        f"{said['n']} galaxies with the same parameters in {said['n_bands']} bands; differences are {second} minus "
-        f"{first}.",
-        f"As they are, the median difference is beyond the floor ({said['tolerance_mag']:.3f} mag) in "
-        f"{said['bands_with_median_beyond']} of {said['n_bands']} bands; after the best mass of every galaxy in "
-        f"{said['bands_with_shape_median_beyond']}.",
-        f"After the best mass the scatter over galaxies (half of the central 68%) is "
-        f"{said['shape_scatter_median_band_mag']:.3f} mag in the median band and {said['shape_scatter_worst_mag']:.3f} "
-        f"in the worst; {100 * said['fluxes_beyond']:.0f}% of all fluxes are beyond the floor.",
-        f"A noiseless galaxy of {first} fitted by {second} at the same parameters but mass, with errors of "
-        f"{100 * said['floor']:g}%, costs chi^2 = {said['chi2_per_degree_median']:.2f} per degree of freedom in the "
-        f"median and {said['chi2_per_degree_84']:.2f} at 84%; {100 * said['galaxies_above_1']:.0f}% of the galaxies "
-        "cost more than 1. A fit would move other parameters and pay less chi^2, and its parameters would be off "
-        "instead.",
+    found = [
+        (
+            f"{said['n']} galaxies with the same parameters in {said['n_bands']} bands; differences are {second} "
+            f"minus {first}."
+        ),
+        (
+            f"As they are, the median difference is beyond the floor ({said['tolerance_mag']:.3f} mag) in "
+            f"{said['bands_with_median_beyond']} of {said['n_bands']} bands; after the best mass of every galaxy in "
+            f"{said['bands_with_shape_median_beyond']}."
+        ),
+        (
+            f"After the best mass the scatter over galaxies (half of the central 68%) is {scatter:.3f} mag in the "
+            f"median band and {worst:.3f} in the worst; {100 * said['fluxes_beyond']:.0f}% of all fluxes are beyond "
+            "the floor."
+        ),
+        (
+            f"A noiseless galaxy of {first} fitted by {second} at the same parameters but mass, with errors of "
+            f"{100 * said['floor']:g}%, costs chi^2 = {cost:.2f} per degree of freedom in the median and "
+            f"{high_cost:.2f} at 84%; {100 * said['galaxies_above_1']:.0f}% of the galaxies cost more than 1. A fit "
+            "would move other parameters and pay less chi^2, and its parameters would be off instead."
+        ),
         f"That best mass is {middle:+.3f} dex (68%: {low:+.3f} to {high:+.3f}) relative to the one given.",
-        f"Surviving mass per mass formed: {survive:+.3f} dex (68%: {survive_low:+.3f} to {survive_high:+.3f}), "
-        "conventions on remnants included.",
-        f"The cost follows most (rank correlation): {follows}.",
+        (
+            f"Surviving mass per mass formed: {survive:+.3f} dex (68%: {survive_low:+.3f} to {survive_high:+.3f}), "
+            "conventions on remnants included."
+        ),
     ]
+    return found + ([f"The cost follows most (rank correlation): {follows}."] if follows else [])
 
 
 def page(
@@ -203,8 +214,8 @@ def page(
         "## What is compared\n\n" + table(("", *facts), rows),
         table(("setting", "value"), list(setting.items())),
         *(f"![{caption}]({name})\n\n*{caption}*" for name, caption in figures.values()),
-        "## Every band\n\nMagnitudes, second minus first: positive where the second is fainter. Of shape: after the best "
-        "mass of every galaxy. Beyond: share of galaxies that differ by more than the floor, "
+        "## Every band\n\nMagnitudes, second minus first: positive where the second is fainter. Of shape: after the "
+        "best mass of every galaxy. Beyond: share of galaxies that differ by more than the floor, "
         f"{tolerance:.3f} mag. Follows: the quantity with the largest rank correlation with the difference of shape. "
         "Bands blueward of Lyman alpha in a galaxy's rest frame are left out.\n\n" + _bands(pair, found),
         "## Colours\n\nMagnitudes, second minus first: positive where the second is redder. Beyond: "
@@ -231,7 +242,17 @@ def _bands(pair: Pair, found: Findings) -> str:
                 _follows(found.trends[i]),
             )
         )
-    headings = ("band", "um", "galaxies", "median", "68%", "of shape: median", "68%", "0.1 to 99.9%", "beyond")
+    headings = (
+        "band",
+        "um",
+        "galaxies",
+        "median",
+        "68%",
+        "of shape: median",
+        "68%",
+        "0.1 to 99.9%",
+        "beyond",
+    )
     return table((*headings, "follows"), rows)
 
 
@@ -267,7 +288,3 @@ def _signed(value: float) -> str:
 
 def _range(low: float, high: float) -> str:
     return f"{low:+.3f} to {high:+.3f}"
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -20,7 +20,9 @@ class Run(NamedTuple):
 
 
 def run_simulator(
-    simulate: Simulator, theta: Float[np.ndarray, "row param"], advance: Callable[[int], None] = lambda _: None
+    simulate: Simulator,
+    theta: Float[np.ndarray, "row param"],
+    advance: Callable[[int], None] = lambda _: None,
 ) -> Run:
     """All galaxies, some hundreds at a time; ``advance`` is told how many are done.
 
