@@ -1,0 +1,194 @@
+"""``starling compare-simulators`` on toy tables, emulators and FSPS on made-up stars."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from astropy.table import Table
+from toy_tables import make_toy_tables
+from typer.testing import CliRunner
+
+from starling.cli import app
+from starling.cli.comparison import Compared, compare
+from starling.cli.simulator_sides import changed_tables
+from starling.sps import Tables
+from starling.sps.files import save_ssp_tables
+from starling.sps.fsps import FspsWarning
+from starling.validation.simulators_config import CompareConfig
+
+BANDS = ["sdss_g0", "sdss_z0", "twomass_Ks"]
+SPACE = {"model": "prospector_alpha", "agn": False, "zred": [0.5, 1.0]}
+
+
+def toy() -> Tables:
+    return make_toy_tables()._replace(torus=None)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables: toy ones, brighter ones, ones that call another metallicity solar, and ones that are made up."""
+    path, tables = tmp_path_factory.mktemp("tables"), toy()
+    ssp = tables.ssp
+    steeper = ssp.l_lambda * 10.0 ** (0.3 * ssp.log_z[:, None, None])  # so that metallicity counts
+    kinds: dict[str, tuple[Tables, dict[str, Any]]] = {
+        "toy": (tables._replace(ssp=ssp._replace(l_lambda=steeper)), {"solar_metal_fraction": 0.02}),
+        "half": (
+            tables._replace(ssp=ssp._replace(l_lambda=0.5 * steeper, mass_fraction=0.8 * ssp.mass_fraction)),
+            {},
+        ),
+        "other_sun": (
+            tables._replace(ssp=ssp._replace(l_lambda=steeper, log_z=ssp.log_z + 0.3)),
+            {"solar_metal_fraction": 0.02 * 10**-0.3},
+        ),
+        "made_up": (tables._replace(ssp=ssp._replace(l_lambda=steeper, surrogate=True)), {}),
+    }
+    for name, (content, header) in kinds.items():
+        save_ssp_tables(path / f"{name}.safetensors", content, header)
+    return path
+
+
+def configure(folder: Path, first: str, second: str, **changes: Any) -> dict[str, Any]:
+    sides = {
+        which: {"label": which, "simulator": {"tables": str(folder / f"{name}.safetensors"), "batch": 16}}
+        for which, name in (("first", first), ("second", second))
+    }
+    return {"name": "toy", "n": 24, "space": SPACE, "bands": BANDS, **sides, **changes}
+
+
+def run(content: dict[str, Any], out: Path | None = None) -> Compared:
+    return compare(CompareConfig.model_validate(content), out, None)
+
+
+def call(tmp_path: Path, content: dict[str, Any], *words: object) -> tuple[int, str]:
+    path = tmp_path / "compare.yaml"
+    path.write_text(yaml.safe_dump(content))
+    result = CliRunner().invoke(app, ["compare-simulators", str(path), *(str(word) for word in words)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, " ".join(result.output.split())
+
+
+def test_the_command_writes_a_page_with_figures_and_tables(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, text = call(
+        tmp_path, configure(folder, "toy", "made_up", colours=[["sdss_g0", "twomass_Ks"]]), "-o", out
+    )
+    assert code == 0, text
+    assert "SURROGATE: second is computed on stand-ins" in text
+    assert "24 galaxies with the same parameters in 3 bands" in text
+    page = (out / "comparison.md").read_text()
+    assert "SURROGATE" in page
+    for name in ("bands", "colours", "trends", "correlations", "spectra"):
+        assert f"({name}.png)" in page
+        assert (out / f"{name}.png").stat().st_size > 5000
+    said = json.loads((out / "comparison.json").read_text())
+    assert said["surrogate"] is True
+    assert said["simulators"]["first"]["tables_sha256"] == said["simulators"]["second"]["tables_sha256"]
+    bands = Table.read(out / "bands.ecsv")
+    # the same stars, though one file calls them made up
+    np.testing.assert_allclose(bands["q0001_mag"], 0.0, atol=1e-6)
+    assert "sdss_g0 - twomass_Ks" in list(Table.read(out / "colours.ecsv")["colour"])
+    assert len(Table.read(out / "galaxies.ecsv")) == 24
+    assert said["summary"]["chi2_per_degree_median"] == pytest.approx(0.0, abs=1e-8)
+
+
+def test_stars_of_half_the_light_are_a_matter_of_mass(folder: Path) -> None:
+    found = run(configure(folder, "toy", "half", light="stars"))
+    np.testing.assert_allclose(found.findings.raw.median, 2.5 * np.log10(2.0), atol=1e-4)
+    np.testing.assert_allclose(found.findings.shape.quantiles, 0.0, atol=1e-4)
+    np.testing.assert_allclose(found.findings.mass_dex, np.log10(2.0), atol=1e-4)
+    np.testing.assert_allclose(found.findings.surviving_dex, np.log10(0.8), atol=1e-4)
+    assert found.warnings == []
+    assert found.files == {}
+
+
+def test_another_sun_is_undone_on_request(folder: Path) -> None:
+    own = run(configure(folder, "toy", "other_sun", light="stars"))
+    assert np.all(np.abs(own.findings.raw.median) > 0.1)
+    same = run(configure(folder, "toy", "other_sun", light="stars", solar="first"))
+    np.testing.assert_allclose(same.findings.raw.quantiles, 0.0, atol=1e-4)
+    assert same.facts["second"]["solar metallicity"] == "0.0100237, put on the scale of 0.02"
+
+
+def test_light_is_left_out_on_request() -> None:
+    tables = toy()
+    assert tables.nebular is not None
+    stars = changed_tables(tables, "stars")
+    assert [part is None for part in stars] == [False, True, True, True]
+    bare = changed_tables(tables, "no_lines", 0.1)
+    assert bare.nebular is not None
+    assert bare.nebular.lines.shape == (4, 6, 0)
+    np.testing.assert_array_equal(bare.nebular.continuum, tables.nebular.continuum)
+    np.testing.assert_allclose(bare.ssp.log_z, tables.ssp.log_z + 0.1)
+    assert changed_tables(tables, "all") == tables
+
+
+def test_without_lines_there_is_less_light_where_lines_are(folder: Path) -> None:
+    whole = run(configure(folder, "toy", "toy", second=configure(folder, "toy", "half")["second"], n=8))
+    bare = run(configure(folder, "toy", "half", light="no_lines", n=8))
+    assert np.all(bare.pair.first.flux <= whole.pair.first.flux * (1.0 + 1e-5))
+    assert np.any(bare.pair.first.flux < whole.pair.first.flux * 0.999)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"second": {"simulator": {"tables": "absent.safetensors"}}},
+            "there is no file of tables absent.safetensors",
+        ),
+        ({"second": {"simulator": {"tables": "bc04"}}}, "no SSP tables 'bc04'"),
+        ({"bands": ["sdss_r0", "sdss_rr"]}, "no filter 'sdss_rr' in sedpy"),
+        ({"second": {"emulator": "default"}}, "the model has no band"),
+        ({"bands": ["sdss_r0", "sdss_r0"]}, "a band appears twice"),
+        ({"space": SPACE | {"agn": True}}, "AGN"),
+    ],
+)
+def test_what_is_wrong_is_one_clear_message(
+    folder: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    code, text = call(tmp_path, configure(folder, "toy", "half") | changes, "-o", tmp_path / "out")
+    assert code == 1
+    assert message in text
+    assert "Traceback" not in text
+
+
+def test_a_sun_that_is_not_said_is_an_error(folder: Path) -> None:
+    for first, second in (("toy", "half"), ("half", "toy")):
+        with pytest.raises(ValueError, match="solar: first needs tables that say what is solar"):
+            run(configure(folder, first, second, solar="first"))
+
+
+def test_an_emulator_of_other_parameters_is_an_error(folder: Path) -> None:
+    bands = ["acs_wfc_f814w", "wfc3_ir_f160w"]
+    with pytest.raises(ValueError, match="is a model of other parameters"):
+        run(configure(folder, "toy", "half", bands=bands, second={"emulator": "default"}))
+
+
+@pytest.mark.fsps
+@pytest.mark.slow
+def test_fsps_and_the_exact_model_on_its_tables_agree(fsps_home: Path, tmp_path: Path) -> None:
+    tables = tmp_path / "fsps.safetensors"
+    runner = CliRunner()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FspsWarning)
+        made = runner.invoke(app, ["ssp", "export", "--sps-home", str(fsps_home), "-o", str(tables)])
+    assert made.exit_code == 0, made.output
+    content = {
+        "name": "fsps",
+        "n": 16,
+        "space": SPACE,
+        "bands": BANDS,
+        "first": {"label": "FSPS", "simulator": {"code": "fsps"}},
+        "second": {"label": "tables", "simulator": {"tables": str(tables), "batch": 16}},
+    }
+    code, text = call(tmp_path, content, "-o", tmp_path / "out", "--sps-home", fsps_home, "--workers", 1)
+    assert code == 0, text
+    assert text.count("SURROGATE") >= 3
+    assert not (tmp_path / "out" / "spectra.png").exists()  # FSPS is asked for photometry
+    bands = Table.read(tmp_path / "out" / "bands.ecsv")
+    assert np.max(np.abs(bands["median_mag"])) < 0.01
