@@ -172,13 +172,15 @@ def test_the_tolerance_is_the_error_that_a_floor_gives_a_magnitude() -> None:
 
 
 def test_galaxies_given_a_parameter_follow_the_prior_of_the_others() -> None:
-    drawn = draw_galaxies(SPACE, 2000, 0, {"logmass": 8.0, "zred": 1.0})
-    np.testing.assert_array_equal(drawn[:, SPACE.index("zred")], 1.0)
-    poor = drawn[:, SPACE.index("logzsol")].mean()
-    rich = draw_galaxies(SPACE, 2000, 0, {"logmass": 11.5})[:, SPACE.index("logzsol")].mean()
-    assert poor < rich - 0.3  # massive galaxies are rich in metals
-    np.testing.assert_array_equal(drawn, draw_galaxies(SPACE, 2000, 0, {"logmass": 8.0, "zred": 1.0}))
-    assert not np.array_equal(drawn, draw_galaxies(SPACE, 2000, 1, {"logmass": 8.0, "zred": 1.0}))
+    poor, rich, again, other = (
+        draw_galaxies(SPACE, 2000, seed, {"logmass": mass, "zred": 1.0})
+        for seed, mass in ((0, 8.0), (0, 11.5), (0, 8.0), (1, 8.0))
+    )
+    np.testing.assert_array_equal(poor[:, SPACE.index("zred")], 1.0)
+    metals = [drawn[:, SPACE.index("logzsol")].mean() for drawn in (poor, rich)]
+    assert metals[0] < metals[1] - 0.3  # massive galaxies are rich in metals
+    np.testing.assert_array_equal(poor, again)
+    assert not np.array_equal(poor, other)
 
 
 def simulate(theta: np.ndarray) -> dict[str, np.ndarray]:

@@ -85,11 +85,12 @@ def compare(
     workers: int = 1,
     *,
     say: Callable[[str], None] = lambda _: None,
+    figures: bool = True,
 ) -> Compared:
     """Run both simulators, and write what is found into ``folder`` (None: nothing is written).
 
-    Warnings on tables and FSPS become sentences of the result. ValueError where the two do not fit, or no galaxy is
-    left.
+    ``figures`` are part of the result, or not drawn. Warnings on tables and FSPS become sentences of the result.
+    ValueError where the two do not fit, or no galaxy is left.
     """
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)  # before minutes are spent
@@ -108,14 +109,14 @@ def compare(
         first, second = (Fluxes(run.fluxes.flux[good], run.fluxes.properties[good]) for run in runs)
         pair = Pair(labels, space, config.bands, wave_um, theta[good], first, second)
         found = find(pair, config.colours, config.floor)
-        examples = _examples(pair, found, sides[0], sides[1])
+        examples = _examples(pair, found, sides[0], sides[1]) if figures else []
     _say_again(said)
     cautions = _cautions(sides, [str(w.message) for w in said if _known(w)], runs, len(theta))
     result = Compared(
         pair,
         found,
         summary(pair, found),
-        _figures(pair, found, examples),
+        _figures(pair, found, examples) if figures else {},
         cautions,
         {side.label: side.facts for side in sides},
         {side.label: side.description for side in sides},

@@ -29,6 +29,7 @@ from starling.validation.simulators import (
 _MOST_NAMES = 28
 _MOST_JOINED = 150
 _BINS = 10
+_MOST_RANGE = 3e3  # from the brightest to the faintest light of a spectrum that is shown
 _SHORTER = (
     ("spitzer_", ""),
     ("twomass_", "2mass_"),
@@ -67,6 +68,7 @@ def plot_band_differences(pair: Pair, raw: Statistics, shape: Statistics, tolera
     style.wavelength_axis(lower, pair.wave_um)
     _name_bands(upper, pair)
     style.legend(lower, loc="lower center", ncols=4)
+    figure.align_ylabels()
     return figure
 
 
@@ -192,11 +194,12 @@ def plot_example_spectra(pair: Pair, examples: Sequence[SpectrumPair], tolerance
         ticks = [t for t in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0) if low / 1e4 <= t <= high / 1e4]
         style.log_axis(lower.xaxis, ticks)
     panels[0, 0].set_yscale("log")
-    panels[0, 0].set_ylim(lowest / 2.0, highest * 3.0)
+    panels[0, 0].set_ylim(max(lowest / 2.0, highest / _MOST_RANGE), highest * 3.0)
     style.log_axis(panels[0, 0].yaxis)
     reach = max(2.5 * tolerance, 1.3 * max(float(np.nanmax(np.abs(g.difference_mag))) for g in examples))
     panels[1, 0].set_ylim(-reach, reach)
     style.legend(panels[0, 0], loc="lower center")
+    figure.align_ylabels()
     return figure
 
 

@@ -1,13 +1,14 @@
 """The configuration of ``starling compare-simulators``, and its galaxies."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from pydantic import Field, model_validator
 
 from starling.configuration import nearest, read_yaml
@@ -115,6 +116,13 @@ def draw_galaxies(
 ) -> Float[np.ndarray, "row param"]:
     """Independent draws from the prior, given the parameters that are ``fixed``; float32."""
     u = np.random.default_rng(seed).random((n, len(space.free(tuple(fixed))))).clip(1e-7, 1.0 - 1e-7)
-    given = dict(fixed)
-    drawn = jax.jit(jax.vmap(lambda row: space.from_unit_cube(row, given)))(jnp.asarray(u, jnp.float32))
-    return np.asarray(drawn, np.float32)
+    values = jnp.asarray(list(fixed.values()), jnp.float32)
+    return np.asarray(_from_unit_cube(space, tuple(fixed), jnp.asarray(u, jnp.float32), values), np.float32)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _from_unit_cube(
+    space: ParameterSpace, names: tuple[str, ...], u: Float[Array, "row free"], values: Float[Array, " fixed"]
+) -> Float[Array, "row param"]:
+    given = dict(zip(names, values, strict=True))
+    return jax.vmap(lambda row: space.from_unit_cube(row, given))(u)
