@@ -207,3 +207,15 @@ def test_galaxies_that_fail_are_left_out_with_their_reason() -> None:
     assert list(np.flatnonzero(~good_rows(("a", "b"), (whole, run)))) == [7, 11]
     with pytest.raises(ValueError, match="no galaxy could be computed by both; b: no light"):
         good_rows(("a", "b"), (whole, run._replace(failed=dict.fromkeys(range(20), "no light"))))
+
+
+def test_one_galaxy_is_compared_but_follows_nothing() -> None:
+    these = pair(np.array([1.0, 1.0, 1.1, 1.0]), theta=THETA[:1])
+    these = these._replace(
+        first=Fluxes(FLUX[:1], PROPERTIES[:1]), second=Fluxes(these.second.flux[:1], PROPERTIES[:1])
+    )
+    found = find(these)
+    assert found.quantities == ()
+    assert {trend.name for trend in found.trends} == {""}
+    assert len(sentences(summary(these, found))) == 6
+    assert len(galaxy_table(these, found)) == 1

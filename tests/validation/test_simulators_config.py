@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from starling.photometry import load_bands
 from starling.validation.simulators_config import CompareConfig, load_compare_config
 
 GOOD: dict[str, Any] = {
@@ -23,9 +24,12 @@ def load(tmp_path: Path, **changes: Any) -> CompareConfig:
     return load_compare_config(path)
 
 
-def test_the_configuration_in_the_repository_is_valid() -> None:
-    config = load_compare_config(Path(__file__).parents[2] / "configs" / "compare_bc03_fsps.yaml")
-    assert (config.first.name, config.second.name) == ("BC03", "FSPS")
+@pytest.mark.parametrize("name", ["fsps", "speculator"])
+def test_the_configurations_in_the_repository_are_valid(name: str) -> None:
+    config = load_compare_config(Path(__file__).parents[2] / "configs" / f"compare_bc03_{name}.yaml")
+    assert config.first.name == "BC03"
+    assert config.second.name.startswith("FSPS")
+    load_bands(config.bands)
 
 
 def test_a_side_without_a_label_is_named_after_its_source(tmp_path: Path) -> None:

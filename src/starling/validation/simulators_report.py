@@ -104,7 +104,7 @@ def band_table(pair: Pair, found: Findings) -> Table:
         out[f"{prefix}beyond"] = these.beyond
     out["shape_scatter_mag"] = found.shape.scatter
     _add_trends(out, found.trends)
-    return out
+    return _rounded(out)
 
 
 def colour_table(found: Findings) -> Table:
@@ -114,7 +114,7 @@ def colour_table(found: Findings) -> Table:
         out[f"{name}_mag"] = values
     out["scatter_mag"], out["beyond"] = found.colours.scatter, found.colours.beyond
     _add_trends(out, found.colour_trends)
-    return out
+    return _rounded(out)
 
 
 def galaxy_table(pair: Pair, found: Findings) -> Table:
@@ -276,6 +276,14 @@ def _colours(found: Findings) -> str:
 def _add_trends(out: Table, trends: Sequence[Trend]) -> None:
     out["follows"] = [trend.name for trend in trends]
     out["rank_correlation"] = [trend.correlation for trend in trends]
+
+
+def _rounded(out: Table) -> Table:
+    """Four decimals where a table is shown or written."""
+    for name in out.colnames:
+        if out[name].dtype.kind == "f":
+            out[name].info.format = ".4f"
+    return out
 
 
 def _follows(trend: Trend) -> str:
