@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from starling.cli import app, comparison
 from starling.cli.comparison import Compared, compare
-from starling.cli.simulator_sides import Side, changed_tables
+from starling.cli.simulator_sides import Side, changed_tables, solar_of
 from starling.photometry import load_bands
 from starling.sps import Tables, exact_model
 from starling.sps.files import save_ssp_tables
@@ -152,6 +152,7 @@ def test_another_sun_is_undone_on_request(folder: Path) -> None:
     same = run(configure(folder, "toy", "other_sun", light="stars", solar="first"))
     np.testing.assert_allclose(same.findings.raw.quantiles, 0.0, atol=1e-4)
     assert same.facts["second"]["solar metallicity"] == "0.0100237, put on the scale of 0.02"
+    assert same.facts["first"]["solar metallicity"] == "0.02"
 
 
 @pytest.mark.slow
@@ -160,6 +161,13 @@ def test_tables_that_are_made_up_are_said_to_be(folder: Path) -> None:
     assert "SURROGATE: second" in found.warnings[0]
     assert "made_up.safetensors holds SURROGATE tables" in found.warnings[1]
     assert np.all(found.findings.raw.median != 0.0)
+
+
+def test_which_scale_of_metallicity_a_side_is_put_on(folder: Path) -> None:
+    wanted = {"own": (None, None), "first": (None, 0.02), 0.0142: (0.0142, 0.0142)}
+    for solar, expected in wanted.items():
+        config = CompareConfig.model_validate(configure(folder, "toy", "other_sun", solar=solar))
+        assert tuple(solar_of(config, which) for which in ("first", "second")) == expected
 
 
 def test_light_is_left_out_on_request() -> None:
@@ -215,7 +223,7 @@ def test_what_is_wrong_is_one_clear_message(
 
 def test_a_sun_that_is_not_said_is_an_error(folder: Path) -> None:
     for first, second in (("toy", "half"), ("half", "toy")):
-        with pytest.raises(ValueError, match="solar: first needs tables that say what is solar"):
+        with pytest.raises(ValueError, match="a common `solar` needs tables that say what theirs is"):
             run(configure(folder, first, second, solar="first"))
 
 

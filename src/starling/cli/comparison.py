@@ -243,16 +243,17 @@ def _content(result: Compared, config: CompareConfig) -> dict[str, Any]:
 
 def _setting(config: CompareConfig) -> dict[str, str]:
     fixed = ", ".join(f"{name} = {value:g}" for name, value in config.fixed.items())
-    scale = {
+    scales = {
         "own": "relative to the solar one of each, as in a fit",
         "first": "on the solar scale of the first: the same metal fraction",
     }
+    scale = scales.get(str(config.solar), f"exact models on a solar scale of {config.solar}")
     return {
         "galaxies": f"{config.n} draws from the prior of `{config.space.build().name}`, seed {config.seed}"
         + (f", with {fixed}" if fixed else ""),
         "redshift": f"{config.space.zred[0]:g} to {config.space.zred[1]:g}",
         "light": LIGHT[config.light],
-        "stellar metallicity": scale[config.solar],
+        "stellar metallicity": scale,
         "error floor": f"{100 * config.floor:g}% of the flux, {POGSON * config.floor:.3f} mag",
     }
 

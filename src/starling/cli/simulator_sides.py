@@ -56,7 +56,7 @@ def open_side(config: CompareConfig, which: str, sps_home: Path | None, workers:
     if side.simulator is None:
         yield _emulator(side, config, space)
     elif side.simulator.code == "exact":
-        yield _exact(side.name, side.simulator, config, space, sps_home, solar=_solar(config, which))
+        yield _exact(side.name, side.simulator, config, space, sps_home, solar=solar_of(config, which))
     else:
         with open_source(side.simulator, space, config.bands, sps_home, workers=workers) as source:
             told = source.description
@@ -90,15 +90,17 @@ def solar_metal_fraction(simulator: SimulatorConfig) -> float | None:
     return None if said is None else float(said)
 
 
-def _solar(config: CompareConfig, which: str) -> float | None:
-    """The metal fraction that a side has to call solar: None where it is its own."""
+def solar_of(config: CompareConfig, which: str) -> float | None:
+    """The metal fraction that a side has to call solar; None: its own."""
+    if isinstance(config.solar, float):
+        return config.solar
     if config.solar == "own" or which == "first":
         return None
     assert config.first.simulator is not None
     found = solar_metal_fraction(config.first.simulator)
     if found is None:
         raise ValueError(
-            f"solar: first needs tables that say what is solar; those of {config.first.name} do not"
+            f"a common `solar` needs tables that say what theirs is; those of {config.first.name} do not"
         )
     return found
 
@@ -121,7 +123,9 @@ def _exact(
     dex = 0.0
     if solar is not None:
         if own is None:
-            raise ValueError(f"solar: first needs tables that say what is solar; those of {label} do not")
+            raise ValueError(
+                f"a common `solar` needs tables that say what theirs is; those of {label} do not"
+            )
         dex = float(np.log10(own / solar))
     tables = changed_tables(given, config.light, dex)
     model = exact_model(tables, config.bands, _without_torus(space, tables))

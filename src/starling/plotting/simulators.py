@@ -29,6 +29,7 @@ from starling.validation.simulators import (
 _MOST_NAMES = 28
 _MOST_JOINED = 150
 _BINS = 10
+_MOST_DOTS = 600
 _MOST_RANGE = 3e3  # from the brightest to the faintest light of a spectrum that is shown
 _SHORTER = (
     ("spitzer_", ""),
@@ -98,8 +99,9 @@ def plot_colour_differences(pair: Pair, tolerance: float) -> Figure:
     values = quantities(pair)
     name = next((name for name in ("logzsol", "log_mwa", *values) if name in values), None)
     change = second - first
-    options = {"color": style.MODEL} if name is None else {"c": values[name][good], "cmap": "viridis"}
-    dots = right.scatter(change[:, 1], change[:, 0], s=8, alpha=0.8, linewidth=0, zorder=3, **options)
+    shown = slice(0, 2 * _MOST_DOTS)
+    options = {"color": style.MODEL} if name is None else {"c": values[name][good][shown], "cmap": "viridis"}
+    dots = right.scatter(change[shown, 1], change[shown, 0], s=8, alpha=0.8, linewidth=0, zorder=3, **options)
     reach = 1.15 * max(float(np.quantile(np.abs(change), 0.995)) if len(change) else 0.0, 1.3 * tolerance)
     right.set_xlim(-reach, reach)
     right.set_ylim(-reach, reach)
@@ -255,7 +257,7 @@ def _limit(axes: Axes, these: Statistics, tolerance: float) -> None:
 
 
 def _trend(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    axes.scatter(x, y, s=3, color=style.MUTED, alpha=0.35, linewidth=0)
+    axes.scatter(x[:_MOST_DOTS], y[:_MOST_DOTS], s=3, color=style.MUTED, alpha=0.35, linewidth=0)
     bins = [rows for rows in np.array_split(np.argsort(x), min(_BINS, max(len(x) // 8, 1))) if len(rows)]
     if not bins:
         return

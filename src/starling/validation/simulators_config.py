@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from starling.configuration import nearest, read_yaml
 from starling.emulators.config import Positive, Section, SimulatorConfig, SpaceConfig
@@ -51,9 +51,9 @@ class CompareConfig(Section):
     ``n`` draws from the prior of ``space``; parameters in ``fixed`` have one value. ``light``: ``all``, without
     emission lines (``no_lines``), or that of the ``stars`` alone behind dust (no nebulae, dust emission or torus).
     ``solar``: metallicities are relative to the solar one of each (``own``, as in a fit), or the tables of the second
-    are put on the solar scale of the first, so that galaxies have the same metal fraction (``first``). ``floor`` is
-    the fractional error of a fit that differences are held against; ``colours`` are pairs of bands, in addition to
-    those that follow each other.
+    are put on the solar scale of the first, so that galaxies have the same metal fraction (``first``), or the tables
+    of all exact models on that of a metal fraction which is given as a number. ``floor`` is the fractional error of a
+    fit that differences are held against; ``colours`` are pairs of bands, in addition to those that follow each other.
     """
 
     name: str
@@ -64,7 +64,7 @@ class CompareConfig(Section):
     first: SideConfig
     second: SideConfig
     light: Light = "all"
-    solar: Literal["own", "first"] = "own"
+    solar: Literal["own", "first"] | PositiveFloat = "own"
     floor: float = Field(FLOOR, gt=0.0, lt=1.0)
     bands: tuple[str, ...] = Field(min_length=2)
     colours: tuple[tuple[str, str], ...] = ()
