@@ -38,4 +38,4 @@ def compare_simulators(
     for sentence in sentences(result.summary):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     for name, path in result.files.items():
-        console.print(f"  {name:<14}{path}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  {name:<18}{path}", highlight=False, markup=False, soft_wrap=True)

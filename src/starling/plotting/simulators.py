@@ -253,7 +253,7 @@ def _limit(axes: Axes, these: Statistics, tolerance: float) -> None:
     low = min(1.3 * float(quantiles[1].min()), float(np.median(quantiles[0])), -2.0 * tolerance)
     high = max(1.3 * float(quantiles[3].max()), float(np.median(quantiles[4])), 2.0 * tolerance)
     span = high - low
-    axes.set_ylim(low - 0.12 * span, high + 0.18 * span)
+    axes.set_ylim(low - 0.2 * span, high + 0.18 * span)
 
 
 def _trend(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
