@@ -15,7 +15,7 @@ from starling.photometry import load_bands
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "docs/architecture.md"),
-    *("notebooks/quickstart.md", "notebooks/network_study.md"),
+    *("notebooks/quickstart.md", "notebooks/network_study.md", "notebooks/compare_simulators.md"),
 )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from starling.cli.calibrate import calibrate
+from starling.cli.compare_simulators import compare_simulators
 from starling.cli.errors import add_command
 from starling.cli.fit import fit
 from starling.cli.mock import mock
@@ -42,6 +43,17 @@ def main(
     """From a catalogue of galaxies to posteriors of their properties."""
 
 
-for _function in (quickstart, fit, simulate, train, study, validate, calibrate, models, mock):
+for _function in (
+    quickstart,
+    fit,
+    simulate,
+    train,
+    study,
+    validate,
+    calibrate,
+    compare_simulators,
+    models,
+    mock,
+):
     add_command(app, _function)
 app.add_typer(ssp_app, name="ssp")

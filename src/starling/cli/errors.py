@@ -32,7 +32,7 @@ def add_command(app: typer.Typer, function: Callable[..., None]) -> None:
     added = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option)
     command.__signature__ = signature.replace(parameters=[*signature.parameters.values(), added])  # type: ignore[attr-defined]
     command.__annotations__ = {**function.__annotations__, "debug": option}
-    app.command(name=function.__name__)(command)
+    app.command(name=function.__name__.replace("_", "-"))(command)
 
 
 def say_error(message: str) -> None:

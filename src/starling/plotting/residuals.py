@@ -180,7 +180,7 @@ def _name_bands(axes: Axes, off: list[BandResidual]) -> None:
     low, high = np.log10(axes.get_xlim())
     strongest.sort(key=lambda item: item.wave_um)
     wanted = [(np.log10(item.wave_um) - low) / (high - low) for item in strongest]
-    for item, start, place in zip(strongest, wanted, _spread_out(wanted, 0.032), strict=True):
+    for item, start, place in zip(strongest, wanted, spread_out(wanted, 0.032), strict=True):
         axes.annotate(
             item.band,
             xy=(start, 1.0),
@@ -196,7 +196,7 @@ def _name_bands(axes: Axes, off: list[BandResidual]) -> None:
         )
 
 
-def _spread_out(wanted: list[float], gap: float) -> list[float]:
+def spread_out(wanted: list[float], gap: float) -> list[float]:
     """Places near the wanted ones (sorted), at least ``gap`` apart, inside 0.01 ... 0.99 as far as there is room."""
     places = np.array(wanted)
     for _ in range(60):

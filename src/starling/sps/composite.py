@@ -234,7 +234,7 @@ class ExactModel:
         photons = (metals @ stars.photon_rate * with_gas) @ nebular.from_stars
         metallicity = hat_weights(values["gas_logz"], nebular.log_z)
         weights = (metallicity[:, None] * photons[:, None, :]).reshape(n_places, -1)
-        spectra, lines = (table.reshape(-1, table.shape[-1]) for table in (nebular.spectra, nebular.lines))
+        spectra, lines = (table.reshape(weights.shape[1], -1) for table in (nebular.spectra, nebular.lines))
         return weights @ spectra, weights @ lines
 
     def _behind(
