@@ -3,10 +3,10 @@
     uv run python benchmarks/simulate.py                     # photometry in 25 bands, and spectra of 0.1 to 30 um
     uv run python benchmarks/simulate.py --sps-home DIR      # with the AGN torus
 
-A process of its own, bound to so many cores, with as many workers, makes shards of a set; that with one core also
-tells storage apart: the simulator is timed, then everything that ``make_shard`` does beside it (failures, encoding,
-checksums, files, the record), then bare files with the same numbers, which is what the disk takes. Figures are medians
-over rounds; storage and bare files are parts of the simulator's time of the same round.
+A process of its own, bound to so many cores, makes shards of a set with as many workers, threads or processes (which
+have opened the simulator before the clock runs); that with one core also tells storage apart: the simulator is timed, then everything that ``make_shard`` does beside it (failures, encoding, checksums, files, the record), then bare
+files with the same numbers, which is what the disk takes. Figures are medians over rounds; storage and bare files are
+parts of the simulator's time of the same round. ``fsps.py`` has the same of FSPS.
 """
 
 import argparse
@@ -21,21 +21,19 @@ if hasattr(os, "sched_setaffinity") and "--cores" in sys.argv:  # before JAX sta
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from starling.cli.source import Source, open_source
-from starling.cli.spectra import open_spectral_source
-from starling.emulators.config import SimulatorConfig
+from starling.cli.shards import open_configured, shard_job
+from starling.cli.source import Source
 from starling.emulators.simulate_config import SimulateConfig
+from starling.execution import Executor, Processes, Threads
 from starling.simulation import DrawPlan, draw_chunk, simulate_set
 from starling.simulation.generate import make_shard
-from starling.simulation.store import open_set
-from starling.spaces import prospector_alpha
+from starling.simulation.store import open_set, set_identity
 
 BANDS = (
     *("sdss_u0", "sdss_g0", "sdss_r0", "sdss_i0", "sdss_z0", "twomass_J", "twomass_H", "twomass_Ks"),
@@ -61,7 +59,7 @@ def bare_files(outputs: Mapping[str, np.ndarray], folder: Path) -> None:
 def storage(found: Source, chunk: int, rounds: int, place: Path) -> dict[str, float]:
     """Milliseconds per galaxy without storage; storage, and bare files, over that time; bytes per galaxy."""
     plan, folder = DrawPlan(found.exact.space, rounds * chunk, 1, chunk=chunk), place / "set"
-    open_set(folder, {"draws": plan.to_dict(), "simulator": found.description}, plan.n, found.coordinates)
+    open_set(folder, set_identity(plan, found.description, found.coordinates), plan.n, found.coordinates)
     alone, stored, files = [], [], []
     for index in range(rounds):
         drawing = seconds(lambda index=index: draw_chunk(plan, index))
@@ -84,46 +82,66 @@ def storage(found: Source, chunk: int, rounds: int, place: Path) -> dict[str, fl
     return over | {"ms": 1e3 * float(np.median(alone)) / chunk, "bytes": size / (rounds * chunk)}
 
 
-def rate(found: Source, workers: int, chunk: int, rounds: int, place: Path) -> float:
+def rate(
+    found: Source, executor: Executor, config: SimulateConfig, place: Path, sps_home: Path | None
+) -> float:
     """Galaxies per second of whole calls in which every worker makes two shards."""
-    n = 2 * workers * chunk
-    plans = [DrawPlan(found.exact.space, n, 10 + index, chunk=chunk) for index in range(rounds)]
+    plans = config.plans(lambda _: {})
+    job = shard_job(config, place, place, sps_home)
     took = [
         seconds(
-            lambda plan=plan: simulate_set(
-                found.simulate, plan, place / str(plan.seed), description=found.description, workers=workers
+            lambda name=name, plan=plan: simulate_set(
+                found.simulate,
+                plan,
+                place / name,
+                description=found.description,
+                coordinates=found.coordinates,
+                executor=executor,
+                job=job.named(name) if isinstance(executor, Processes) else None,
             )
         )
-        for plan in plans
+        for name, plan in plans.items()
     ]
-    return n / float(np.median(took))
+    return plans["0"].n / float(np.median(took[1:]))  # the first one opens
 
 
-@contextmanager
-def simulators(sps_home: Path | None) -> Iterator[dict[str, Source]]:
-    agn = sps_home is not None
-    content: dict[str, Any] = {"name": "benchmark", "space": {"agn": agn}, "simulator": {"batch": 64}}
-    content |= {"spectra": {"low_aa": 1000.0, "high_aa": 300000.0}, "sets": {"n_train": 1}}
-    space = prospector_alpha(agn=agn)
-    with (
-        open_source(SimulatorConfig(batch=64), space, BANDS, sps_home, components=True) as photometry,
-        open_spectral_source(SimulateConfig.model_validate(content), sps_home, workers=1) as spectra,
+def configurations(options: argparse.Namespace) -> dict[str, SimulateConfig]:
+    """Photometry and spectra, by what they are called; sets of two shards per worker, one of them to begin with."""
+    found = {}
+    for number, (name, wanted) in enumerate(
+        {
+            f"photometry, {len(BANDS)} bands": {"bands": BANDS},
+            "spectra": {"spectra": {"low_aa": 1000.0, "high_aa": 300000.0}},
+        }.items()
     ):
-        pixels = len(spectra.coordinates["edges_aa"]) - 1
-        yield {f"photometry, {len(BANDS)} bands": photometry, f"spectra, {pixels} pixels": spectra}
+        chunk = options.chunk // (1 + number)
+        draws = {
+            str(index): {"n": 2 * max(1, options.cores) * chunk, "seed": 10 + index, "chunk": chunk}
+            for index in range(options.rounds + 1)
+        }
+        shared = {"space": {"agn": options.sps_home is not None}, "simulator": {"batch": 64}, "draws": draws}
+        found[name] = SimulateConfig.model_validate({"name": "benchmark", **wanted, **shared})
+    return found
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """What one process finds, by the name of the simulator."""
     results = {}
-    with simulators(options.sps_home) as sources:
-        for number, (name, found) in enumerate(sources.items()):
-            chunk = options.chunk // (1 + number)
+    for name, config in configurations(options).items():
+        chunk = config.draws["0"].chunk
+        with (
+            open_configured(config, options.sps_home, options.cores) as found,
+            tempfile.TemporaryDirectory(dir=options.folder) as folder,
+            Processes(options.cores) as processes,
+        ):
+            place = Path(folder)
             found.simulate(draw_chunk(DrawPlan(found.exact.space, chunk, 1, chunk=chunk), 0))  # compiles
-            with tempfile.TemporaryDirectory(dir=options.folder) as place:
-                cost = storage(found, chunk, options.rounds, Path(place)) if options.cores == 1 else {}
-                speed = rate(found, options.cores, chunk, options.rounds, Path(place))
-                results[name] = cost | {"rate": speed}
+            cost = storage(found, chunk, options.rounds, place) if options.cores == 1 else {}
+            kinds: dict[str, Executor] = {"threads": Threads(options.cores), "processes": processes}
+            results[name] = cost | {
+                kind: rate(found, executor, config, place / kind, options.sps_home)
+                for kind, executor in kinds.items()
+            }
     return results
 
 
@@ -156,10 +174,11 @@ def main() -> None:
             f"  storage: {100 * one['storage']:.1f}% of the time of simulating (bare files: {100 * one['bare']:.1f}%), "
             f"{one['bytes'] / 1e3:.1f} kB a galaxy"
         )
-        grown = ", ".join(
-            f"{cores}: {result[name]['rate'] / one['rate']:.2f}" for cores, result in found.items()
-        )
-        print(f"  rate with as many workers as cores over that with one: {grown}")
+        for kind in ("threads", "processes"):
+            grown = ", ".join(
+                f"{cores}: {result[name][kind] / one['threads']:.2f}" for cores, result in found.items()
+            )
+            print(f"  rate with as many {kind} as cores over that with one thread: {grown}")
 
 
 if __name__ == "__main__":
