@@ -4,9 +4,10 @@
     uv run python benchmarks/simulate.py --sps-home DIR      # with the AGN torus
 
 A process of its own, bound to so many cores, makes shards of a set with as many workers, threads or processes (which
-have opened the simulator before the clock runs); that with one core also tells storage apart: the simulator is timed, then everything that ``make_shard`` does beside it (failures, encoding, checksums, files, the record), then bare
-files with the same numbers, which is what the disk takes. Figures are medians over rounds; storage and bare files are
-parts of the simulator's time of the same round. ``fsps.py`` has the same of FSPS.
+have opened the simulator before the clock runs); that with one core also tells storage apart: the simulator is timed,
+then everything that ``make_shard`` does beside it (failures, encoding, checksums, files, the record), then bare files
+with the same numbers, which is what the disk takes. Figures are medians over rounds; storage and bare files are parts
+of the simulator's time of the same round. ``fsps.py`` has the same of FSPS.
 """
 
 import argparse
