@@ -47,7 +47,7 @@ def export_tables(
     nebular = None
     if (home.path / f"nebular/ZAU_ND_{home.libraries.isochrones}.cont").is_file():
         nebular = read_nebular(home.path, home.libraries.isochrones, log_u, ssp.wave_aa, ssp.age_gyr)
-    dust = read_dust_emission(home.path) if home.libraries.dust == "DL07" else None
+    dust = read_dust_emission(home.path, wave_aa=ssp.wave_aa) if home.libraries.dust == "DL07" else None
     header = {
         "libraries": home.libraries._asdict(),
         "fsps_version": pool.version,
