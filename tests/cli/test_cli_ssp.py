@@ -168,7 +168,11 @@ def test_places_where_nothing_can_be_written(
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the processes of FSPS in /proc")
 def test_ctrl_c_ends_fsps_and_leaves_nothing(fsps_home: Path, tmp_path: Path) -> None:
     out = tmp_path / "tables.safetensors"
-    code = f"from starling.cli import app; app(['ssp', 'export', '--out', {str(out)!r}])"
+    # what runs in the background of a shell inherits that Ctrl-C is ignored
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        f"from starling.cli import app; app(['ssp', 'export', '--out', {str(out)!r}])"
+    )
     run = subprocess.Popen(
         [sys.executable, "-c", code],
         env=os.environ | {"SPS_HOME": str(fsps_home)},
