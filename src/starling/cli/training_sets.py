@@ -96,7 +96,7 @@ def check_inputs(
 ) -> None:
     """ValueError where dust absorbs its own light, and the network of its emission is not told how much dust there is.
 
-    An emulator without is trained all the same, and is worse than the rest of it by far.
+    Without these inputs errors at 3 to 5 um are ten times as large (``benchmarks/dust_inputs.py``).
     """
     dust = network.networks().get("dust")
     if dust is None or "self_absorption" not in description.get(CONVENTIONS, ()):
