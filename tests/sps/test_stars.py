@@ -1,12 +1,14 @@
 """Weights on SSP nodes: they integrate the interpolated table exactly, and move smoothly with time."""
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from starling.sps.grids import SSPGrid
-from starling.sps.stars import age_weights, formed_at_nodes, hat_weights, ionising_photon_rate
+from starling.sps.stars import age_weights, formed_at_nodes, hat_weights, ionising_photon_rate, whole_ionising
 
 LOG_AGE = np.log(np.array([1e-4, 1e-3, 3e-3, 1e-2, 0.05, 0.3, 1.0, 4.0, 13.0]))
 
@@ -75,3 +77,14 @@ def test_ionising_photon_rate_of_a_flat_spectrum() -> None:
     grid = SSPGrid("toy", np.zeros(1), np.ones(1), wave, np.full((1, 1, 500), 1e-3), np.ones((1, 1)))
     want = 1e-3 * 0.5 * (911.75**2 - 100.0**2) * 3.828e33 / 1.986445857e-8
     assert np.isclose(ionising_photon_rate(grid)[0, 0], want, rtol=1e-3)
+
+
+def test_fsps_counts_whole_points_of_a_table() -> None:
+    wave = np.array([400.0, 600.0, 800.0, 905.0, 912.0, 920.0, 1500.0])
+    flat = np.full((1, 1, wave.size), 1e-3)
+    grid = SSPGrid("toy", np.zeros(1), np.ones(1), wave, flat, np.ones((1, 1)))
+    # linear in frequency of L_nu / nu, which is l_lambda * wave**3, up to the point at 912 A
+    parts = [0.5 * (a**3 + b**3) * (1.0 / a - 1.0 / b) for a, b in pairwise(wave[:5])]
+    want = 1e-3 * sum(parts) * 3.828e33 / 1.986445857e-8
+    assert np.isclose(ionising_photon_rate(grid, whole_wavelengths=True)[0, 0], want, rtol=1e-9)
+    assert list(whole_ionising(wave)) == [True] * 5 + [False] * 2

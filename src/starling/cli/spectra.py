@@ -12,10 +12,10 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from starling.cli.simulator import described_source, named_tables
+from starling.cli.simulator import describe_conventions, described_source, named_tables
 from starling.cli.source import Source
 from starling.cli.train import GRADIENT_SEED
-from starling.cli.training_sets import other_than
+from starling.cli.training_sets import check_inputs, check_tables, other_than
 from starling.components import Components
 from starling.emulators.pipeline import Hooks
 from starling.emulators.simulate_config import SimulateConfig
@@ -64,6 +64,8 @@ def train_spectra(
 ) -> None:
     """Simulate, or take the sets of a folder; train, measure and write a spectrum emulator."""
     stored = None if sets is None else Stored.open(config, sets)
+    if stored is not None:
+        check_tables(config, stored.description)
     measured = gradients > 0 and config.simulator.code == "exact"
     wanted = stored is None or measured
     with open_spectral_source(config, sps_home, workers) if wanted else nullcontext() as source:
@@ -73,6 +75,7 @@ def train_spectra(
         else:
             assert source is not None
             galaxies, grid, description = source.simulate, grid_of(source), source.description
+        check_inputs(config.network, description)
         emulator = train_spectrum_emulator(
             config,
             galaxies,
@@ -213,6 +216,7 @@ def describe_spectral_model(model: SpectralModel) -> dict[str, Any]:
         "pixels": len(edges) - 1,
         "wave_aa": [float(edges[0]), float(edges[-1])],
         "lines": len(model.grid.line_wave_aa),
+        **(describe_conventions(model.model) if isinstance(model.model, ExactModel) else {}),
     }
 
 

@@ -6,14 +6,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from starling.cli.simulator import CONVENTIONS, TABLES_HASH, described_source, is_file_of_tables, named_tables
 from starling.cli.source import Source, open_source
-from starling.emulators.config import TrainingConfig
+from starling.emulators.config import DirectConfig, MixtureConfig, TrainingConfig
 from starling.emulators.pipeline import Hooks, draw_plans, simulate_sets
 from starling.emulators.provenance import draws_of
+from starling.emulators.spectra.config import PcaConfig, SpectralMixtureConfig, SpectrumConfig
 from starling.emulators.stored import StoredSets, open_sets
 from starling.execution import Threads
 from starling.simulation import SimulatedSet, Simulator
 from starling.simulation.store import differences
+
+SCREEN = ("dust2", "dust_index")  # what decides the transmission of the diffuse dust
 
 
 class FoundSets(NamedTuple):
@@ -43,6 +47,9 @@ def find_sets(
     has not, are measured. ValueError where the sets do not fit.
     """
     opened = None if folder is None else open_sets(config, folder)
+    if opened is not None:
+        check_tables(config, opened.description)
+        check_inputs(config.network, opened.description)
     measured = gradients and config.simulator.code == "exact"
     if opened is not None and not (config.training.fresh or measured):
         yield FoundSets(*opened, None, None)
@@ -56,6 +63,7 @@ def find_sets(
         components=opened is None or "gives" not in opened.description,
         tangents=config.training.sobolev_weight > 0,
     ) as source:
+        check_inputs(config.network, source.description)
         if opened is not None:
             yield _with_simulator(config, opened, source, hooks)
             return
@@ -69,6 +77,37 @@ def find_sets(
         )
         draws = draws_of(draw_plans(config))
         yield FoundSets(sets, source.description, draws, source.simulate, source.exact)
+
+
+def check_tables(config: TrainingConfig | SpectrumConfig, description: Mapping[str, Any]) -> None:
+    """ValueError where the configuration names a file of tables, and it is here, and the sets are of other tables."""
+    path = config.simulator.tables
+    if not (is_file_of_tables(path) and Path(path).is_file()):
+        return
+    tables = named_tables(path, config.space.build(), None)
+    if described_source(config.simulator, tables)[TABLES_HASH] != description.get(TABLES_HASH):
+        raise ValueError(
+            f"the sets were made with other tables than those that {path} holds now: name the file that they were "
+            "made with, or simulate them anew"
+        )
+
+
+def check_inputs(
+    network: DirectConfig | MixtureConfig | PcaConfig | SpectralMixtureConfig, description: Mapping[str, Any]
+) -> None:
+    """ValueError where dust absorbs its own light, and the network of its emission is not told how much dust there is.
+
+    Without these inputs errors at 3 to 5 um are ten times as large (``benchmarks/dust_inputs.py``).
+    """
+    dust = network.networks().get("dust")
+    if dust is None or "self_absorption" not in description.get(CONVENTIONS, ()):
+        return
+    given = dust.features.parameters
+    if lacking := [name for name in SCREEN if given is not None and name not in given]:
+        raise ValueError(
+            "on these tables dust absorbs its own light, as FSPS has it: network.dust.features.parameters also has to "
+            f"have {', '.join(lacking)}"
+        )
 
 
 def other_than(source: Source, description: Mapping[str, Any]) -> str:

@@ -34,9 +34,9 @@ def validate(
     """
     from rich.console import Console
 
+    from starling.archives import format_of
     from starling.cli.emulators import find_emulator
     from starling.cli.measure import measure
-    from starling.emulators.archive import format_of
     from starling.emulators.files import changed_curves, read_header
     from starling.emulators.spectra.files import FORMAT as SPECTRA
     from starling.validation.calibration import calibration_table, calibration_verdict

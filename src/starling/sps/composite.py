@@ -17,10 +17,12 @@ from starling.parameters import ParameterSpace
 from starling.photometry import POGSON, band_columns, load_bands, projection_matrix
 from starling.sfh import N_BINS, bin_edges_gyr, mass_fractions
 from starling.spaces import prospector_alpha
-from starling.sps import dust
+from starling.sps.conventions import Conventions
+from starling.sps.gas import formed_in_clouds, formed_with_gas, lines_in_pixels, nebular_emission
 from starling.sps.grids import Tables
 from starling.sps.pixels import PixelGrid, Projection, make_pixels, make_projection, project
-from starling.sps.prepare import BIRTH_CLOUD_GYR, WEAK_LINE, Prepared, prepare
+from starling.sps.prepare import WEAK_LINE, Prepared, prepare
+from starling.sps.screens import ATTENUATIONS, escaping, nebulae_behind, screens, thermal, torus_emission
 from starling.sps.stars import age_weights, hat_weights
 
 
@@ -54,6 +56,20 @@ class Spectrum(NamedTuple):
         return self.smooth + self.line_spectrum
 
 
+class _Light(NamedTuple):
+    """What dust and gas make of a galaxy, whatever its older stars: see ``ExactModel._light``."""
+
+    nebular: Float[Array, " pixel"]  # behind dust, without the lines
+    lines: Float[Array, " line"]  # behind dust
+    absorbed: Float[Array, ""]  # of the nebulae
+    clouds: Float[Array, " pixel"]  # transmission of birth clouds and diffuse dust
+    diffuse: Float[Array, " pixel"]
+    widths: Float[Array, " pixel"]
+    dust: Float[Array, " pixel"]  # per Lsun absorbed, as it escapes
+    infrared_share: Float[Array, ""]
+    torus: Float[Array, " pixel"]  # per Lsun, behind dust
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class ExactModel:
@@ -76,7 +92,7 @@ class ExactModel:
     attenuation: str = field(metadata={"static": True})
     description: str = field(metadata={"static": True})
     surrogate: bool = field(metadata={"static": True})
-    as_fsps: bool = field(metadata={"static": True})  # conventions: ``SSPGrid``
+    conventions: Conventions = field(metadata={"static": True})
 
     def __call__(self, theta: Float[Array, " param"]) -> Float[Array, " band"]:
         """Observed flux in each band, maggies."""
@@ -104,30 +120,25 @@ class ExactModel:
         """The spectrum for any piecewise-constant history: mass formed in each bin of lookback time."""
         stars = self.prepared.stars
         metals = hat_weights(values["logzsol"], stars.log_z)
-        formed = age_weights(masses, edges_gyr, stars.log_age, stars.log_step)
-        young_formed = self._in_clouds(masses, edges_gyr, formed)
-        old_formed = formed.at[: young_formed.size].add(-young_formed)[-stars.old.shape[1] :]
+        formed, young_formed, old_formed = self._formed(masses, edges_gyr)
         young = _mix(metals, young_formed, stars.young)
         old = _mix(metals, old_formed, stars.old)
-        emission, lines = self._nebular(metals, self._with_gas(formed, young_formed), values)
+        light = self._light(metals, formed_with_gas(stars, formed, young_formed), values)
         bolometric = jnp.sum(metals[:, None] * formed * stars.bolometric)
-        screens = self._screens(values, jnp.asarray(self.pixels.wave_aa, young.dtype))
-        clouds, diffuse = screens
-        widths = jnp.asarray(self.pixels.widths_aa, young.dtype)
-        seen, seen_lines, absorbed = self._behind(emission, lines, screens, values)
-        absorbed = absorbed + jnp.sum(widths * (young * (1.0 - clouds) + old * (1.0 - diffuse)))
-        thermal, infrared_share = self._thermal(values)
+        absorbed = light.absorbed + jnp.sum(
+            light.widths * (young * (1.0 - light.clouds) + old * (1.0 - light.diffuse))
+        )
         fagn = 10.0 ** values[LOG_FAGN] if self.prepared.torus is not None else 0.0
         return Spectrum(
-            young=young * clouds,
-            nebular=seen,
-            lines=seen_lines,
-            line_spectrum=self._line_spectrum(seen_lines),
-            old=old * diffuse,
-            dust=absorbed * self._escaping(thermal, diffuse),
-            torus=fagn * bolometric * self._torus(values) * diffuse,
+            young=young * light.clouds,
+            nebular=light.nebular,
+            lines=light.lines,
+            line_spectrum=lines_in_pixels(self.prepared.nebular, light.lines, self.pixels.wave_aa.size),
+            old=old * light.diffuse,
+            dust=absorbed * light.dust,
+            torus=fagn * bolometric * light.torus,
             absorbed=absorbed,
-            log_lir=jnp.log10(absorbed * infrared_share),
+            log_lir=jnp.log10(absorbed * light.infrared_share),
             mass_fraction=jnp.sum(metals[:, None] * formed * stars.mass_fraction) / jnp.sum(masses),
         )
 
@@ -144,32 +155,23 @@ class ExactModel:
         values, stars = self.space.unpack(theta), self.prepared.stars
         edges = bin_edges_gyr(values["zred"])
         metals = hat_weights(values["logzsol"], stars.log_z)
-        formed = jax.vmap(lambda masses: age_weights(masses, edges, stars.log_age, stars.log_step))(
+        formed, young_formed, old_formed = jax.vmap(lambda masses: self._formed(masses, edges))(
             jnp.eye(N_BINS)
         )
-        young_formed = jax.vmap(lambda masses, formed: self._in_clouds(masses, edges, formed))(
-            jnp.eye(N_BINS), formed
-        )
-        n_young = stars.young.shape[1]
-        old_formed = formed.at[:, :n_young].add(-young_formed)[:, -stars.old.shape[1] :]
         old = jax.vmap(lambda weights: _mix(metals, weights, stars.old))(old_formed)
         # only the youngest bin has stars in birth clouds, or with nebulae
-        emission, lines = self._nebular(metals, self._with_gas(formed[0], young_formed[0]), values)
         young = _mix(metals, young_formed[0], stars.young)
-        screens = self._screens(values, jnp.asarray(self.pixels.wave_aa, young.dtype))
-        clouds, diffuse = screens
-        widths = jnp.asarray(self.pixels.widths_aa, young.dtype)
-        seen, seen_lines, absorbed = self._behind(emission, lines, screens, values)
-        thermal, infrared_share = self._thermal(values)
+        light = self._light(metals, formed_with_gas(stars, formed[0], young_formed[0]), values)
+        absorbed = (old * (1.0 - light.diffuse)).at[0].add(young * (1.0 - light.clouds)) @ light.widths
         return Components(
-            stars=(old * diffuse).at[0].add(young * clouds + seen),
-            lines=seen_lines,
-            absorbed=((old * (1.0 - diffuse)).at[0].add(young * (1.0 - clouds)) @ widths).at[0].add(absorbed),
+            stars=(old * light.diffuse).at[0].add(young * light.clouds + light.nebular),
+            lines=light.lines,
+            absorbed=absorbed.at[0].add(light.absorbed),
             bolometric=formed @ (metals @ stars.bolometric),
             mass_fraction=formed @ (metals @ stars.mass_fraction),
-            dust=self._escaping(thermal, diffuse),
-            infrared_share=infrared_share,
-            torus=self._torus(values) * diffuse,
+            dust=light.dust,
+            infrared_share=light.infrared_share,
+            torus=light.torus,
         )
 
     def spectral_properties(self, theta: Float[Array, " param"]) -> dict[str, Array]:
@@ -203,101 +205,33 @@ class ExactModel:
             curve_sha256=tuple(self.curve_sha256[row] for row in rows),
         )
 
-    def _in_clouds(
-        self, masses: Float[Array, " bin"], edges_gyr: Float[Array, " edge"], formed: Float[Array, " age"]
-    ) -> Float[Array, " young"]:
-        """Of the mass ``formed`` at the age nodes, what is in birth clouds."""
+    def _formed(
+        self, masses: Float[Array, " bin"], edges_gyr: Float[Array, " edge"]
+    ) -> tuple[Float[Array, " age"], Float[Array, " young"], Float[Array, " old"]]:
+        """Mass formed at every age node, and of it what is in birth clouds and what is not, at the nodes of those."""
         stars = self.prepared.stars
-        n_young = stars.young.shape[1]
-        if stars.whole_nodes:
-            return formed[:n_young]
-        return age_weights(masses, edges_gyr, stars.log_age, stars.log_step, BIRTH_CLOUD_GYR)[:n_young]
+        formed = age_weights(masses, edges_gyr, stars.log_age, stars.log_step)
+        young = formed_in_clouds(stars, masses, edges_gyr, formed)
+        return formed, young, formed.at[: young.size].add(-young)[-stars.old.shape[1] :]
 
-    def _with_gas(
-        self, formed: Float[Array, " age"], young_formed: Float[Array, " young"]
-    ) -> Float[Array, "place gas"]:
-        """Mass with nebulae at the nodes that have them: inside birth clouds and, where nodes are whole, outside."""
-        n_young, n_gas = young_formed.size, self.prepared.stars.photon_rate.shape[1]
-        inside = jnp.pad(young_formed, (0, n_gas - n_young))
-        if n_gas == n_young:
-            return inside[None]
-        return jnp.stack([inside, formed[:n_gas].at[:n_young].set(0.0)])
-
-    def _nebular(
+    def _light(
         self, metals: Float[Array, " z"], with_gas: Float[Array, "place gas"], values: Mapping[str, Any]
-    ) -> tuple[Float[Array, "place pixel"], Float[Array, "place line"]]:
-        """Continuum (with the weakest lines) and lines of the gas around young stars, before dust."""
-        stars, nebular, n_places = self.prepared.stars, self.prepared.nebular, len(with_gas)
-        if nebular is None:
-            dtype = stars.young.dtype
-            return jnp.zeros((n_places, stars.young.shape[-1]), dtype), jnp.zeros((n_places, 0), dtype)
-        photons = (metals @ stars.photon_rate * with_gas) @ nebular.from_stars
-        metallicity = hat_weights(values["gas_logz"], nebular.log_z)
-        weights = (metallicity[:, None] * photons[:, None, :]).reshape(n_places, -1)
-        spectra, lines = (table.reshape(weights.shape[1], -1) for table in (nebular.spectra, nebular.lines))
-        return weights @ spectra, weights @ lines
-
-    def _behind(
-        self,
-        emission: Float[Array, "place pixel"],
-        lines: Float[Array, "place line"],
-        screens: Float[Array, "2 pixel"],
-        values: Mapping[str, Any],
-    ) -> tuple[Float[Array, " pixel"], Float[Array, " line"], Float[Array, ""]]:
-        """Nebulae as they are seen behind the dust where they are, and the luminosity that it absorbs of them."""
-        n_places = len(emission)
-        passed, passed_lines = screens[:n_places], self._screens(values, self.line_light.wave_aa)[:n_places]
+    ) -> "_Light":
+        """Nebulae behind dust, the dust, and its emission: what does not depend on stars without gas."""
+        emission, lines = nebular_emission(self.prepared, metals, with_gas, values)
         widths = jnp.asarray(self.pixels.widths_aa, emission.dtype)
-        absorbed = jnp.sum(widths * emission * (1.0 - passed)) + jnp.sum(lines * (1.0 - passed_lines))
-        return jnp.sum(emission * passed, axis=0), jnp.sum(lines * passed_lines, axis=0), absorbed
-
-    def _line_spectrum(self, lines: Float[Array, " line"]) -> Float[Array, " pixel"]:
-        if self.prepared.nebular is None:
-            return jnp.zeros(self.pixels.wave_aa.size, lines.dtype)
-        return lines @ self.prepared.nebular.line_pixels
-
-    def _screens(self, values: Mapping[str, Any], wave_aa: Float[Array, " wave"]) -> Float[Array, "2 wave"]:
-        """Transmission of birth clouds and diffuse dust together, and of the diffuse dust."""
-        if self.attenuation == "calzetti":
-            curve = dust.calzetti(wave_aa, self.as_fsps)
-        else:
-            curve = dust.kriek_conroy(wave_aa, values["dust_index"], self.as_fsps)
-        diffuse = jnp.exp(-values["dust2"] * curve)
-        clouds = diffuse * jnp.exp(-values["dust1_fraction"] * values["dust2"] * dust.birth_cloud(wave_aa))
-        return jnp.stack([clouds, diffuse])
-
-    def _thermal(self, values: Mapping[str, Any]) -> tuple[Float[Array, " pixel"], Float[Array, ""]]:
-        """Emission of the dust per Lsun absorbed, and the share of it in 8-1000 um; zeros without dust emission."""
-        table, n_pixels = self.prepared.dust_emission, self.pixels.wave_aa.size
-        if table is None:
-            return jnp.zeros(n_pixels, jnp.float32), jnp.zeros((), jnp.float32)
-        share = dust.emission_weights(
-            values["duste_qpah"],
-            values["duste_umin"],
-            10.0 ** values["log_duste_gamma"],
-            table.qpah,
-            table.umin,
-            table.luminosity,
-        ).ravel()
-        red = share @ table.spectra
-        blue = jnp.zeros(n_pixels - red.size, red.dtype)
-        return jnp.concatenate([blue, red]), share @ table.infrared_share
-
-    def _escaping(
-        self, thermal: Float[Array, " pixel"], diffuse: Float[Array, " pixel"]
-    ) -> Float[Array, " pixel"]:
-        """What is seen of the emission of the dust; FSPS has it absorb some, and emit that again."""
-        if not self.as_fsps or self.prepared.dust_emission is None:
-            return thermal
-        lost = jnp.sum(jnp.asarray(self.pixels.widths_aa, thermal.dtype) * thermal * (1.0 - diffuse))
-        return thermal * diffuse / (1.0 - lost)
-
-    def _torus(self, values: Mapping[str, Any]) -> Float[Array, " pixel"]:
-        """Emission of the torus per Lsun, before the diffuse dust; zeros without a torus."""
-        torus = self.prepared.torus
-        if torus is None:
-            return jnp.zeros(self.pixels.wave_aa.size, jnp.float32)
-        return hat_weights(10.0 ** values["log_agn_tau"], torus.tau) @ torus.spectra
+        wave = jnp.asarray(self.pixels.wave_aa, emission.dtype)
+        passed, passed_lines = (
+            screens(self.attenuation, self.conventions, values, each)
+            for each in (wave, self.line_light.wave_aa)
+        )
+        seen = nebulae_behind(emission, lines, passed, passed_lines, widths)
+        emitted, infrared_share = thermal(self.prepared.dust_emission, values, wave.size)
+        clouds, diffuse = passed
+        if self.conventions.self_absorption and self.prepared.dust_emission is not None:
+            emitted = escaping(emitted, diffuse, widths)
+        torus = torus_emission(self.prepared.torus, values, wave.size) * diffuse
+        return _Light(*seen, clouds, diffuse, widths, emitted, infrared_share, torus)
 
     def _project(self, l_lambda: Float[Array, " pixel"], zred: Float[Array, ""]) -> Float[Array, " band"]:
         """Maggies at 10 pc of a rest-frame spectrum behind the IGM."""
@@ -316,17 +250,19 @@ def exact_model(
     attenuation: str = "kriek_conroy",
     pixels: PixelGrid | None = None,
     weak_line: float = WEAK_LINE,
+    conventions: Conventions | None = None,
 ) -> ExactModel:
     """The exact model on these tables for these bands (sedpy names or curve files).
 
     ``space`` defaults to Prospector-alpha, with the AGN torus where ``tables`` has one; its redshift support sets how
     far spectra can be shifted. Emission lines that never carry more than ``weak_line`` of the light of all lines are
-    part of the continuum, for speed; 0 keeps every line apart. Raises ValueError where space and tables do not fit.
+    part of the continuum, for speed; 0 keeps every line apart. ``conventions`` default to those of the tables. Raises
+    ValueError where space and tables do not fit.
     """
     space = space or prospector_alpha(agn=tables.torus is not None)
     pixels = pixels or make_pixels()
-    if attenuation not in ("kriek_conroy", "calzetti"):
-        raise ValueError(f"attenuation {attenuation!r}: use 'kriek_conroy' or 'calzetti'")
+    if attenuation not in ATTENUATIONS:
+        raise ValueError(f"attenuation {attenuation!r}: use {' or '.join(map(repr, ATTENUATIONS))}")
     if tables.torus is None and any(name in space for name in TORUS_PARAMETERS):
         raise ValueError(
             f"space {space.name!r} has an AGN torus but the tables have none: give an FSPS data directory "
@@ -338,7 +274,8 @@ def exact_model(
     max_zred = space.parameters[space.index("zred")].high
     projection = make_projection(curves, pixels, max_zred)
     uvj = projection_matrix(load_bands(REST_FRAME_BANDS), pixels.edges_aa) * AT_TEN_PC
-    prepared = prepare(tables, space, pixels, weak_line)
+    conventions = tables.ssp.conventions if conventions is None else conventions
+    prepared = prepare(tables, space, pixels, weak_line, conventions)
     lines = np.zeros(0) if prepared.nebular is None else np.asarray(prepared.nebular.line_wave_aa, float)
     return ExactModel(
         prepared=prepared,
@@ -355,7 +292,7 @@ def exact_model(
         attenuation=attenuation,
         description=tables.description,
         surrogate=tables.surrogate,
-        as_fsps=tables.ssp.as_fsps,
+        conventions=conventions,
     )
 
 

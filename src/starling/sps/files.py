@@ -1,6 +1,5 @@
-"""Tables of the exact model on disk: one safetensors file, its header (JSON) in the metadata and beside it."""
+"""Tables of the exact model on disk: one file (``starling.archives``)."""
 
-import json
 import os
 import warnings
 from collections.abc import Mapping
@@ -8,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
-from starling.simulation.shards import write_atomically
+from starling.archives import Kind, read_arrays, read_header_of, write_arrays
 from starling.sps.grids import DustEmissionGrid, NebularGrid, SSPGrid, Tables, TorusGrid
 
-FORMAT = "starling-ssp-tables"
-FORMAT_VERSION = 1
+KIND = Kind(
+    "starling-ssp-tables", 1, "file of tables", "starling ssp export --out FILE", "export the tables again"
+)
 UNITS = {
     "wave_aa": "Angstrom, vacuum, rest frame",
     "age_gyr": "Gyr",
@@ -34,7 +32,7 @@ _PARTS: dict[str, Any] = {
     "dust_emission": DustEmissionGrid,
     "torus": TorusGrid,
 }
-_KEY = "starling"
+_AXES = ("log_z", "age_gyr", "wave_aa", "qpah", "umin", "tau")
 
 
 class SurrogateWarning(UserWarning):
@@ -56,14 +54,11 @@ def save_ssp_tables(path: Path, tables: Tables, header: Mapping[str, Any]) -> No
         said[part] = {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
     content = {
         **header,
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
         "surrogate": tables.surrogate,
         "tables": said,
         "units": UNITS,
     }
-    write_atomically(path, save(arrays, metadata={_KEY: json.dumps(content)}))
-    write_atomically(path.with_suffix(".json"), json.dumps(content, indent=1).encode())
+    write_arrays(path, KIND, content, arrays)
 
 
 def load_ssp_tables(path: str | os.PathLike[str]) -> Tables:
@@ -71,7 +66,7 @@ def load_ssp_tables(path: str | os.PathLike[str]) -> Tables:
 
     Made-up tables warn (``SurrogateWarning``).
     """
-    header, arrays = _read(Path(path))
+    header, arrays = read_arrays(Path(path), KIND)
     try:
         parts = {
             part: _PARTS[part](
@@ -87,7 +82,7 @@ def load_ssp_tables(path: str | os.PathLike[str]) -> Tables:
         tables = Tables(**parts)
         _check(tables)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: header and arrays do not fit ({error}); export it again") from error
+        raise ValueError(f"{path}: header and arrays do not fit ({error}); {KIND.again}") from error
     if tables.surrogate:
         warnings.warn(
             f"{path} holds SURROGATE tables: nothing that is computed on them is astrophysics",
@@ -99,30 +94,11 @@ def load_ssp_tables(path: str | os.PathLike[str]) -> Tables:
 
 def read_ssp_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What a file of tables was made from."""
-    return _read(Path(path))[0]
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    if not path.is_file():
-        raise ValueError(f"there is no file of tables {path}; `starling ssp export` makes one")
-    try:
-        with safe_open(path, framework="numpy") as handle:
-            header = json.loads((handle.metadata() or {}).get(_KEY, "{}"))
-            arrays = {name: handle.get_tensor(name) for name in handle.offset_keys()}
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged or no safetensors file ({error}); export it again") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ValueError(f"{path} is a safetensors file but not one of SSP tables")
-    if header.get("format_version") != FORMAT_VERSION:
-        raise ValueError(
-            f"{path} has format version {header.get('format_version')}, this starling reads {FORMAT_VERSION}: "
-            "export it again"
-        )
-    return header, arrays
+    return read_header_of(Path(path), KIND)
 
 
 def _check(tables: Tables) -> None:
-    """ValueError unless axes ascend, shapes fit and numbers are finite."""
+    """ValueError unless axes ascend and shapes fit."""
     ssp = tables.ssp
     if ssp.l_lambda.shape != (ssp.log_z.size, ssp.age_gyr.size, ssp.wave_aa.size):
         raise ValueError(f"spectra have the shape {ssp.l_lambda.shape}")
@@ -130,9 +106,5 @@ def _check(tables: Tables) -> None:
         raise ValueError(f"masses have the shape {ssp.mass_fraction.shape}")
     for part, table in tables._asdict().items():
         for name, value in () if table is None else table._asdict().items():
-            if not isinstance(value, np.ndarray):
-                continue
-            if not np.all(np.isfinite(value)):
-                raise ValueError(f"{part}.{name} has numbers that are not finite")
-            if name in ("log_z", "age_gyr", "wave_aa", "qpah", "umin", "tau") and np.any(np.diff(value) <= 0):
+            if name in _AXES and np.any(np.diff(value) <= 0):
                 raise ValueError(f"{part}.{name} does not ascend")

@@ -49,12 +49,20 @@ def read_torus(sps_home: str | Path, *, unit: bool = True) -> TorusGrid:
     return TorusGrid("Nenkova08 (FSPS)", tau, wave, l_lambda)
 
 
-def read_dust_emission(sps_home: Path, library: str = "DL07") -> DustEmissionGrid:
-    """The Draine & Li (2007) templates that FSPS uses, Milky Way dust (MW3.1)."""
+def read_dust_emission(
+    sps_home: Path, library: str = "DL07", wave_aa: np.ndarray | None = None
+) -> DustEmissionGrid:
+    """The Draine & Li (2007) templates that FSPS uses, Milky Way dust (MW3.1).
+
+    With ``wave_aa``, at those wavelengths beyond 1 um, as FSPS has them: L_nu linear in wavelength.
+    """
     qpah, umin = (np.array(values) for values in DUST_NODES[library])
     files = [np.loadtxt(dust_file(sps_home, library, k), skiprows=2) for k in range(qpah.size)]
-    wave = files[0][:, 0] * 1e4
-    l_lambda = np.stack([table[:, 1:].T / wave**2 for table in files])
+    wave, l_nu = files[0][:, 0] * 1e4, np.stack([table[:, 1:].T for table in files])
+    if wave_aa is not None:
+        inside = wave_aa[(wave_aa >= wave[0]) & (wave_aa <= wave[-1])]
+        wave, l_nu = inside, _linear(inside, wave, l_nu, 2)
+    l_lambda = l_nu / wave**2
     l_lambda = l_lambda / l_lambda.max()
     return DustEmissionGrid(f"{library} MW3.1 (FSPS)", qpah, umin, wave, l_lambda[:, 0::2], l_lambda[:, 1::2])
 

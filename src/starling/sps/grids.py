@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from starling.sps.conventions import FSPS, OWN, Conventions
+
 
 class SSPGrid(NamedTuple):
     """Simple stellar populations.
@@ -20,11 +22,8 @@ class SSPGrid(NamedTuple):
     ``bolometric`` [metallicity, age] is the luminosity, Lsun per Msun formed, that the torus is measured by, where it
     is not that of the spectra (FSPS: that of the isochrones, which libraries of stars miss by some per cent).
 
-    ``as_fsps`` are tables of FSPS, with which the model follows FSPS's conventions, to be the same within the rounding
-    of tables: an age node is in birth clouds (to 10 Myr), or has a nebula (to the last age of the nebular table), as a
-    whole or not at all; dust absorbs its own emission, and emits that again; A(V) is 0.9989 in the curve of Calzetti et
-    al.; the torus is as bright as its table, 0.4 to 1.1% below unit luminosity. Otherwise birth clouds and nebulae end
-    at 10 Myr, whatever the nodes, and dust is transparent to what it emits.
+    ``as_fsps`` are tables of FSPS, on which the model follows FSPS's ``Conventions``, to be the same within what it
+    costs to have pixels.
     """
 
     name: str
@@ -37,6 +36,11 @@ class SSPGrid(NamedTuple):
     surrogate: bool = False
     as_fsps: bool = False
     bolometric: np.ndarray | None = None
+
+    @property
+    def conventions(self) -> Conventions:
+        """What a model on these tables follows unless it is told otherwise."""
+        return FSPS if self.as_fsps else OWN
 
     def trim(self, max_age_gyr: float, log_z_range: tuple[float, float]) -> "SSPGrid":
         """The nodes that populations up to this age and within these metallicities can touch."""
@@ -59,7 +63,7 @@ class NebularGrid(NamedTuple):
     ``continuum`` [metallicity, age, wave] in Lsun/Angstrom and ``lines`` [metallicity, age, line] in Lsun, both per
     (hydrogen-ionising photon / s); ``log_z`` is log10 of the gas metallicity over solar. At one ionisation parameter.
 
-    Stars in birth clouds have nebulae; where the SSPs are ``as_fsps``, those of nodes up to the last age.
+    Stars in birth clouds have nebulae; by FSPS's conventions those of nodes up to the last age.
     """
 
     name: str

@@ -8,9 +8,10 @@ from jaxtyping import Array, Float
 
 from starling.cosmology import age_gyr
 from starling.parameters import ParameterSpace
+from starling.sps.conventions import Conventions
 from starling.sps.grids import DustEmissionGrid, NebularGrid, SSPGrid, Tables, TorusGrid
 from starling.sps.pixels import PixelGrid, deposit_lines, rebin
-from starling.sps.stars import LYMAN_LIMIT_AA, ionising_photon_rate
+from starling.sps.stars import LYMAN_LIMIT_AA, ionising_photon_rate, whole_ionising
 
 BIRTH_CLOUD_GYR = 0.01
 WEAK_LINE = 1e-3
@@ -83,7 +84,7 @@ _PHOTON_UNIT = 1e46  # photons / s; keeps rates of a Msun near 1 in float32
 
 
 def prepare(
-    tables: Tables, space: ParameterSpace, pixels: PixelGrid, weak_line: float = WEAK_LINE
+    tables: Tables, space: ParameterSpace, pixels: PixelGrid, weak_line: float, conventions: Conventions
 ) -> Prepared:
     """Rebin all tables; SSP nodes that no point of ``space`` can touch are dropped.
 
@@ -92,12 +93,16 @@ def prepare(
     zred = space.parameters[space.index("zred")]
     logzsol = space.parameters[space.index("logzsol")]
     ssp = tables.ssp.trim(float(age_gyr(zred.low)), (logzsol.low, logzsol.high))
-    stars = _stars(ssp, pixels, tables.nebular)
+    stars = _stars(ssp, pixels, tables.nebular, conventions)
+    nebular = None
+    if tables.nebular is not None:
+        last_gyr = tables.nebular.age_gyr[-1] if conventions.whole_nodes else BIRTH_CLOUD_GYR
+        nebular = _nebular(tables.nebular, ssp, stars, pixels, weak_line, last_gyr)
     return Prepared(
         stars,
-        None if tables.nebular is None else _nebular(tables.nebular, ssp, stars, pixels, weak_line),
+        nebular,
         None if tables.dust_emission is None else _dust_emission(tables.dust_emission, pixels),
-        None if tables.torus is None else _torus(tables.torus, pixels, unit=not ssp.as_fsps),
+        None if tables.torus is None else _torus(tables.torus, pixels, unit=not conventions.torus_as_given),
     )
 
 
@@ -105,9 +110,11 @@ def _single(values: np.ndarray) -> Array:
     return jnp.asarray(values, jnp.float32)
 
 
-def _young_and_gas(ssp: SSPGrid, nebular: NebularGrid | None) -> tuple[int, int, int]:
+def _young_and_gas(
+    ssp: SSPGrid, nebular: NebularGrid | None, conventions: Conventions
+) -> tuple[int, int, int]:
     """Numbers of SSP nodes in birth clouds, of those that the old stars do not touch, and of those with nebulae."""
-    if not ssp.as_fsps:
+    if not conventions.whole_nodes:
         # nodes around the birth-cloud age belong to both: interpolation reaches one node beyond
         n_young = int(np.searchsorted(ssp.age_gyr, BIRTH_CLOUD_GYR)) + 1
         return n_young, max(n_young - 2, 0), n_young
@@ -116,30 +123,46 @@ def _young_and_gas(ssp: SSPGrid, nebular: NebularGrid | None) -> tuple[int, int,
     return n_young, n_young, n_gas
 
 
-def _stars(ssp: SSPGrid, pixels: PixelGrid, nebular: NebularGrid | None) -> Stars:
+def _without_ionising(
+    ssp: SSPGrid, spectra: np.ndarray, pixels: PixelGrid, whole_wavelengths: bool
+) -> np.ndarray:
+    """Spectra [z, node, pixel] of the first nodes of a table, without the light that their nebulae take."""
+    if whole_wavelengths:
+        table = ssp.l_lambda[:, : spectra.shape[1]].copy()
+        table[..., whole_ionising(ssp.wave_aa)] = 0.0
+        return rebin(ssp.wave_aa, table, pixels)
+    dark = spectra.copy()
+    dark[..., pixels.wave_aa < LYMAN_LIMIT_AA] = 0.0
+    return dark
+
+
+def _stars(ssp: SSPGrid, pixels: PixelGrid, nebular: NebularGrid | None, conventions: Conventions) -> Stars:
     spectra = rebin(ssp.wave_aa, ssp.l_lambda, pixels)
     log_age = np.log(ssp.age_gyr)
-    n_young, n_apart, n_gas = _young_and_gas(ssp, nebular)
+    n_young, n_apart, n_gas = _young_and_gas(ssp, nebular, conventions)
     young, old = spectra[:, :n_young].copy(), spectra[:, n_apart:].copy()
     if nebular is not None:
         # the nebulae absorb all ionising light of their stars
-        ionising = pixels.wave_aa < LYMAN_LIMIT_AA
-        young[..., ionising] = 0.0
-        old[:, : n_gas - n_young, ionising] = 0.0
+        dark = _without_ionising(ssp, spectra[:, :n_gas], pixels, conventions.whole_wavelengths)
+        young[:] = dark[:, :n_young]
+        old[:, : n_gas - n_young] = dark[:, n_young:]
+    bolometric = ssp.bolometric if conventions.torus_by_isochrones else None
+    photon_rate = ionising_photon_rate(ssp, conventions.whole_wavelengths)
     return Stars(
         log_z=_single(ssp.log_z),
         log_age=_single(log_age),
         log_step=_single(np.diff(log_age)),
         young=_single(young),
         old=_single(old),
-        photon_rate=_single(ionising_photon_rate(ssp)[:, :n_gas] / _PHOTON_UNIT),
-        bolometric=_single(spectra @ pixels.widths_aa if ssp.bolometric is None else ssp.bolometric),
+        photon_rate=_single(photon_rate[:, :n_gas] / _PHOTON_UNIT),
+        bolometric=_single(spectra @ pixels.widths_aa if bolometric is None else bolometric),
         mass_fraction=_single(ssp.mass_fraction),
     )
 
 
-def _nebular(grid: NebularGrid, ssp: SSPGrid, stars: Stars, pixels: PixelGrid, weak_line: float) -> Nebular:
-    last_gyr = grid.age_gyr[-1] if ssp.as_fsps else BIRTH_CLOUD_GYR
+def _nebular(
+    grid: NebularGrid, ssp: SSPGrid, stars: Stars, pixels: PixelGrid, weak_line: float, last_gyr: float
+) -> Nebular:
     # ages beyond those of stars with nebulae are never used
     keep = min(int(np.searchsorted(grid.age_gyr, last_gyr * 1.01)) + 1, grid.age_gyr.size)
     log_nodes, log_stars = np.log(grid.age_gyr[:keep]), np.log(ssp.age_gyr[: stars.photon_rate.shape[1]])

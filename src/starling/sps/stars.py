@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 from starling.sps.grids import SSPGrid
 
 LYMAN_LIMIT_AA = 911.75
+_LAST_WHOLE_AA = 912.0
 _LSUN_CGS = 3.828e33
 _PLANCK_LIGHT_CGS_AA = 1.986445857e-8  # h c in erg * Angstrom
 _NODES, _WEIGHTS = (
@@ -14,8 +15,22 @@ _NODES, _WEIGHTS = (
 )
 
 
-def ionising_photon_rate(ssp: SSPGrid) -> np.ndarray:
-    """Hydrogen-ionising photons per second per Msun formed, [metallicity, age]."""
+def whole_ionising(wave_aa: np.ndarray) -> np.ndarray:
+    """The points of a table whose light FSPS counts as ionising: up to 912 A."""
+    return wave_aa <= _LAST_WHOLE_AA
+
+
+def ionising_photon_rate(ssp: SSPGrid, whole_wavelengths: bool = False) -> np.ndarray:
+    """Hydrogen-ionising photons per second per Msun formed, [metallicity, age].
+
+    Up to the Lyman limit or, as FSPS has it, up to the last whole point of the table (``Conventions``).
+    """
+    if whole_wavelengths:
+        ionising = whole_ionising(ssp.wave_aa)
+        wave, spectra = ssp.wave_aa[ionising], ssp.l_lambda[..., ionising].astype(float)
+        # FSPS's sum: linear in frequency, of L_nu / nu
+        photons = np.trapezoid(spectra * wave**3, -1.0 / wave, axis=-1)
+        return photons * _LSUN_CGS / _PLANCK_LIGHT_CGS_AA
     ionising = ssp.wave_aa < LYMAN_LIMIT_AA
     wave = np.append(ssp.wave_aa[ionising], LYMAN_LIMIT_AA)
     last = np.count_nonzero(ionising) - 1

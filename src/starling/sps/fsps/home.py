@@ -14,6 +14,7 @@ from starling.parameters import ParameterSpace
 
 MAX_PATH = 250  # characters that FSPS keeps of SPS_HOME
 SURROGATE = "SURROGATE.json"
+BPASS = "bpss"  # as FSPS names its isochrones
 
 
 class FspsError(RuntimeError):
@@ -60,7 +61,7 @@ _ISOCHRONES = {
     "prsc": _Isochrones("ISOCHRONES/PARSEC", 15, True),
     "bsti": _Isochrones("ISOCHRONES/BaSTI", 10, False),
     "gnva": _Isochrones("ISOCHRONES/Geneva", 5, False),
-    "bpss": _Isochrones("ISOCHRONES/BPASS", 12, True),
+    BPASS: _Isochrones("ISOCHRONES/BPASS", 12, True),
 }
 _SPECTRA = {
     "c3k_lr": _Spectra("SPECTRA/C3K/c3k_lr", "c3k_lr", 11, 4 * 1936 * 80 * 14),
@@ -177,7 +178,7 @@ def table_cautions(home: Home, high: float = 1.0, concerned: str = "the tables r
 
 def _known_spectra(libraries: Libraries) -> tuple[str, ...]:
     # BPASS comes as finished SSPs
-    return ("bpass",) if libraries.isochrones == "bpss" else tuple(_SPECTRA)
+    return ("bpass",) if libraries.isochrones == BPASS else tuple(_SPECTRA)
 
 
 def _required(home: Path, libraries: Libraries) -> Iterator[tuple[str, int]]:
@@ -192,7 +193,7 @@ def _required(home: Path, libraries: Libraries) -> Iterator[tuple[str, int]]:
     metals = _first_words(home / legend, home)[: isochrones.n_metals]
     if len(metals) < isochrones.n_metals:
         yield f"{legend} with {isochrones.n_metals} metallicities", 1
-    if libraries.isochrones == "bpss":
+    if libraries.isochrones == BPASS:
         yield from ((f"{isochrones.folder}/bpass.{kind}", 1) for kind in ("lambda", "mass"))
         yield f"{isochrones.folder}/bpass_v2.2_salpeter100.ssp.bin", 8 * 15000 * 43 * 12
     elif libraries.isochrones == "mist":
