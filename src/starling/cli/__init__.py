@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 
 from starling.cli.calibrate import calibrate
+from starling.cli.compare import compare
 from starling.cli.errors import add_command
 from starling.cli.fit import fit
+from starling.cli.judge import judge
 from starling.cli.mock import mock
 from starling.cli.models import models
 from starling.cli.quickstart import quickstart
@@ -42,6 +44,6 @@ def main(
     """From a catalogue of galaxies to posteriors of their properties."""
 
 
-for _function in (quickstart, fit, simulate, train, study, validate, calibrate, models, mock):
+for _function in (quickstart, fit, judge, compare, simulate, train, study, validate, calibrate, models, mock):
     add_command(app, _function)
 app.add_typer(ssp_app, name="ssp")

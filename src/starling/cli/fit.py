@@ -32,32 +32,11 @@ def fit(
 
     from rich.console import Console
 
-    from starling.catalogues import load_catalogue, read_config
-    from starling.cli.pipeline import (
-        bounds_of,
-        fit_catalogue,
-        open_emulator,
-        say_catalogue,
-        say_emulator,
-        say_results,
-    )
+    from starling.cli.inputs import read_inputs
+    from starling.cli.pipeline import fit_catalogue, say_results
 
     console = Console()
-    settings = read_config(config)
-    if max_galaxies is not None:
-        select = settings.table.select.model_copy(update={"max_rows": max_galaxies})
-        settings = settings.model_copy(update={"table": settings.table.model_copy(update={"select": select})})
-    emulator = open_emulator(settings.model.emulator, config.parent, tuple(settings.photometry.bands))
-    say_emulator(console, emulator)
-    catalogue = load_catalogue(
-        settings,
-        available_bands=emulator.model.bands,
-        bounds=bounds_of(emulator.model),
-        table=table,
-        folder=data if data is not None or table is not None else config.parent,
-        model=emulator.name,
-    )
-    say_catalogue(console, catalogue)
+    settings, emulator, catalogue = read_inputs(console, config, table, data, max_galaxies=max_galaxies)
     if check:
         return
     folder = out or Path(settings.output.folder or f"starling-{config.stem}")
