@@ -6,8 +6,9 @@ Run as ``python -m starling.cli.judge_worker``; ``starling.execution.workers`` h
 import json
 import os
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 
 def main() -> None:
@@ -15,13 +16,16 @@ def main() -> None:
     # what libraries print must not be taken for answers
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    first = sys.stdin.readline()
-    if not first:
-        return
-    serve(json.loads(first), sys.stdin, answers)
+
+    def answer(line: str) -> None:
+        answers.write(line + "\n")
+        answers.flush()
+
+    if first := sys.stdin.readline():
+        serve(json.loads(first), sys.stdin, answer)
 
 
-def serve(set_up: dict[str, Any], jobs: IO[str], answers: IO[str]) -> None:
+def serve(set_up: dict[str, Any], jobs: Iterable[str], answer: Callable[[str], None]) -> None:
     """Open the forward model, and sample a galaxy for every line."""
     from starling.cli.judged import open_judged, read_galaxy
     from starling.inference.nested import NestedSettings, sample_galaxy, save_record
@@ -30,8 +34,7 @@ def serve(set_up: dict[str, Any], jobs: IO[str], answers: IO[str]) -> None:
     model = None
 
     def say(**words: Any) -> None:
-        answers.write(json.dumps(words) + "\n")
-        answers.flush()
+        answer(json.dumps(words))
 
     for line in jobs:
         job = json.loads(line)

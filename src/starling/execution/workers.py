@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import IO, Any
 
 _ATTEMPTS = 2
@@ -95,10 +96,8 @@ class Workers:
                     reason = self._ended(process, job, said)
                     process = None
                 self._settle(job, reason)
-        if process is not None and process.poll() is None:
-            assert process.stdin is not None
-            process.stdin.close()  # the end of its input ends it
-            process.wait()
+        if process is not None:
+            _part_with(process)
 
     def _next(self) -> int | None:
         with self._changed:
@@ -150,7 +149,7 @@ class Workers:
         """Why a job is given up after its process ended; None where it gets another attempt."""
         if process is None:
             return "no worker could be started"
-        code = process.wait()
+        code = _part_with(process)
         with self._changed:
             if self._closed:
                 return "stopped"
@@ -168,6 +167,16 @@ class Workers:
         with self._changed:
             self._reasons[job] = reason
             self._changed.notify_all()
+
+
+def _part_with(process: subprocess.Popen[str]) -> int:
+    """Close its input, which ends a process that lives; its exit code."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with suppress(OSError):  # what it has not read is lost with it
+        process.stdin.close()
+    process.stdout.close()
+    return process.wait()
 
 
 def _answer(line: str) -> dict[str, Any]:

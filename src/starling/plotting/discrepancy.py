@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.special import erfc
 
 from starling.plotting import style
 from starling.plotting.draws import label
@@ -49,8 +50,6 @@ def _distribution(axes: Axes, values: np.ndarray, noise: np.ndarray) -> None:
     if expected.size:
         grid = np.geomspace(_SMALLEST, top, 200)
         # |normal| of each parameter's own width, averaged
-        from scipy.special import erfc
-
         share = erfc(grid[:, None] / (np.sqrt(2.0) * expected)).mean(axis=1)
         axes.plot(grid, share, color=style.OTHER, linestyle="--", linewidth=1.1, label="sampling noise alone")
     axes.axvline(CATASTROPHIC, color=style.BAD, linewidth=0.9, linestyle=":")

@@ -46,7 +46,7 @@ class NestedSettings:
 
 
 PRESETS = {
-    "quick": NestedSettings(n_live=250, dlogz=0.1, lanes=64, n_draws=250),
+    "quick": NestedSettings(n_live=250, dlogz=0.1, lanes=64),
     "standard": NestedSettings(),
     # Mathews et al. (2023), section 4: nlive_init = 2000, target_n_effective = 200000; dlogz of Prospector's default
     "paper": NestedSettings(n_live=2000, dlogz=0.05, n_effective=200_000, lanes=256, n_draws=2500),

@@ -1,0 +1,152 @@
+"""``starling judge`` and ``starling compare`` on galaxies of a toy model."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+import yaml
+from astropy.table import Table
+
+from starling.cli import judge_steps
+from starling.cli.judge_worker import serve
+from starling.emulators import default_path
+from tests.cli.conftest import BANDS
+from tests.cli.test_cli import call
+
+
+class Here:
+    """In the place of processes: the jobs in this one, when they are asked for; one of them may fail."""
+
+    begun: list[int] = []  # noqa: RUF012  rows, over all runs of a test
+    failing: int | None = None
+
+    def __init__(
+        self, module: str, set_up: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]], *_: Any
+    ) -> None:
+        assert module == "starling.cli.judge_worker"
+        self.set_up, self.jobs = json.loads(json.dumps(set_up)), jobs
+
+    def result(self, job: int, _timeout_s: float) -> str | None:
+        self.begun.append(self.jobs[job]["row"])
+        if self.jobs[job]["row"] == self.failing:
+            return "its worker ended 2 times"
+        said: list[str] = []
+        serve(self.set_up, [json.dumps(self.jobs[job])], said.append)
+        last = json.loads(said[-1])
+        return "" if last == {"done": True} else str(last["failed"])
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> type[Here]:
+    monkeypatch.setattr(judge_steps, "Workers", Here)
+    monkeypatch.setattr(Here, "begun", [])
+    monkeypatch.setattr(Here, "failing", None)
+    return Here
+
+
+def judge(inputs: Path, *words: object) -> tuple[int, str]:
+    quick = ("--preset", "quick", "--live-points", 60, "--workers", 1)
+    return call("judge", inputs / "config.yaml", *quick, *words)
+
+
+def test_a_judge_agrees_with_the_chains(inputs: Path, toy: Any, here: type[Here]) -> None:
+    ids = ["sim-1", "sim-3"]
+    code, text = judge(inputs, "--galaxies", ",".join(ids), "--out", inputs / "judge")
+    assert code == 0, text
+    assert "2 galaxies of 5 rows" in text
+    assert here.begun == [0, 1]
+    with xr.open_datatree(inputs / "judge" / "posterior.nc", engine="h5netcdf") as tree:
+        assert list(tree["posterior"]["galaxy"].values) == ids
+        assert np.isfinite(tree["nested"]["log_evidence"].values).all()
+        assert json.loads(tree.attrs["sampler"])["n_live"] == 60
+        assert list(tree["catalogue"]["row"].values) == [2, 4]
+    summary = Table.read(inputs / "judge" / "summary.ecsv")
+    np.testing.assert_allclose(summary["logmass_50"], summary["theirs"], atol=0.4)
+
+    config = yaml.safe_load((inputs / "config.yaml").read_text())
+    config["sampler"] |= {"n_draws": 200, "n_chains": 4}
+    (inputs / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    assert call("fit", inputs / "config.yaml", "--out", inputs / "fit")[0] == 0
+    code, text = call("compare", inputs / "fit", inputs / "judge", "--out", inputs / "compared")
+    assert code == 0, text
+    for said in ("2 galaxies in both", "only in A: galaxies sim-0, sim-2, sim-4", "all parameters", "noise"):
+        assert said in text
+    table = Table.read(inputs / "compared" / "discrepancies.ecsv")
+    assert set(table["name"][table["sampled"]]) == {"logmass", "dust2"}
+    assert table["discrepancy"][table["sampled"]].max() < 0.5  # ten times the noise of so few draws
+    assert (inputs / "compared" / "discrepancies.png").stat().st_size > 10_000
+
+
+def test_finished_galaxies_are_kept_and_failed_ones_flagged(inputs: Path, toy: Any, here: type[Here]) -> None:
+    here.failing = 1
+    out = ("--out", inputs / "judge", "-n", 3)
+    code, text = judge(inputs, *out)
+    assert code == 0, text
+    assert "2 of 3 galaxies converged" in text or "1 of 3" in text or "0 of 3" in text
+    with xr.open_datatree(inputs / "judge" / "posterior.nc", engine="h5netcdf") as tree:
+        flags = [str(flag) for flag in tree["diagnostics"]["flag"].values]
+        evidence = tree["nested"]["log_evidence"].values
+    assert flags[1] == "its worker ended 2 times"
+    assert np.isfinite(evidence).tolist() == [True, False, True]
+    # a part that is lost is made from the record, without sampling; one that failed stays flagged
+    (inputs / "judge" / "parts" / "part-00002.nc").unlink()
+    assert judge(inputs, *out)[0] == 0
+    assert here.begun == [0, 1, 2]
+    with xr.open_datatree(inputs / "judge" / "posterior.nc", engine="h5netcdf") as tree:
+        np.testing.assert_array_equal(tree["nested"]["log_evidence"].values, evidence)
+    # another seed is another run
+    code, text = judge(inputs, *out, "--seed", 5)
+    assert code == 1
+    assert "changed: seed (0 -> 5)" in text
+    here.failing = None
+    assert judge(inputs, *out, "--seed", 5, "--fresh")[0] == 0
+    assert here.begun == [0, 1, 2, 0, 1, 2]
+
+
+def test_what_is_wrong_is_one_message(inputs: Path, toy: Any, here: type[Here]) -> None:
+    for words, said in (
+        (("--galaxies", "sim-1,sim-9"), "sim-9"),
+        (("--preset", "papers"), "there is no preset 'papers'; choose one of quick, standard, paper"),
+        (("--exact",), "does not say which simulator it imitates"),
+    ):
+        code, text = call("judge", inputs / "config.yaml", "--out", inputs / "judge", *words)
+        assert code == 1
+        assert said in text
+        assert "Traceback" not in text
+    assert not (inputs / "judge").exists()
+    for words, said in (
+        ((inputs / "nowhere", inputs), "there is no result"),
+        ((inputs, inputs), "has no posterior.nc or posterior.zarr"),
+        ((inputs / "table.ecsv", inputs), "ends in .zarr or .nc"),
+    ):
+        code, text = call("compare", *words)
+        assert code == 1
+        assert said in text
+
+
+def test_without_dynesty_it_says_how_to_get_it(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("starling.inference.nested.sample.find_spec", lambda _: None)
+    code, text = judge(inputs)
+    assert code == 1
+    assert "pip install 'starling-sed[judge]'" in text
+
+
+@pytest.mark.slow
+def test_processes_sample_galaxies(inputs: Path) -> None:
+    """The emulator in the package, in processes of their own."""
+    config = yaml.safe_load((inputs / "config.yaml").read_text())
+    config |= {"model": {"emulator": str(default_path()), "fixed": {"log_fagn": -3.0}}}
+    config["photometry"]["bands"] = {band: band for band in BANDS}
+    config["output"] = {"report": False}
+    (inputs / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    code, text = judge(inputs, "-n", 2, "--workers", 2, "--out", inputs / "judge")
+    assert code == 0, text
+    with xr.open_datatree(inputs / "judge" / "posterior.nc", engine="h5netcdf") as tree:
+        assert np.isfinite(tree["nested"]["log_evidence"].values).all(), tree["diagnostics"]["flag"].values
