@@ -1,9 +1,9 @@
 """``starling judge`` and ``starling compare`` on galaxies of a toy model."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -12,42 +12,41 @@ import yaml
 from astropy.table import Table
 
 from starling.cli import judge_steps
-from starling.cli.judge_worker import serve
 from starling.emulators import default_path
+from starling.execution.work import Done, Job
 from tests.cli.conftest import BANDS
 from tests.cli.test_cli import call
 
 
 class Here:
-    """In the place of processes: the jobs in this one, when they are asked for; one of them may fail."""
+    """In the place of processes: this one. A process that dies at a galaxy leaves its mark and comes back to it."""
 
     begun: list[int] = []  # noqa: RUF012  rows, over all runs of a test
-    failing: int | None = None
+    deadly: int | None = None
 
-    def __init__(
-        self, module: str, set_up: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]], *_: Any
-    ) -> None:
-        assert module == "starling.cli.judge_worker"
-        self.set_up, self.jobs = json.loads(json.dumps(set_up)), jobs
+    def __init__(self, workers: int) -> None:
+        assert workers == 1
 
-    def result(self, job: int, _timeout_s: float) -> str | None:
-        self.begun.append(self.jobs[job]["row"])
-        if self.jobs[job]["row"] == self.failing:
-            return "its worker ended 2 times"
-        said: list[str] = []
-        serve(self.set_up, [json.dumps(self.jobs[job])], said.append)
-        last = json.loads(said[-1])
-        return "" if last == {"done": True} else str(last["failed"])
+    def __enter__(self) -> Self:
+        return self
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
+
+    def run(self, job: Job, parts: Iterable[int]) -> Generator[Done]:
+        folder = Path(json.loads(job.settings)["folder"])
+        for part in parts:
+            self.begun.append(part)
+            if part == self.deadly:
+                (folder / f".galaxy-{part:05d}.begun.partial").write_text("xx")
+            yield Done(part, job(part))
 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> type[Here]:
-    monkeypatch.setattr(judge_steps, "Workers", Here)
+    monkeypatch.setattr(judge_steps, "Processes", Here)
     monkeypatch.setattr(Here, "begun", [])
-    monkeypatch.setattr(Here, "failing", None)
+    monkeypatch.setattr(Here, "deadly", None)
     return Here
 
 
@@ -85,7 +84,7 @@ def test_a_judge_agrees_with_the_chains(inputs: Path, toy: Any, here: type[Here]
 
 
 def test_finished_galaxies_are_kept_and_failed_ones_flagged(inputs: Path, toy: Any, here: type[Here]) -> None:
-    here.failing = 1
+    here.deadly = 1
     out = ("--out", inputs / "judge", "-n", 3)
     code, text = judge(inputs, *out)
     assert code == 0, text
@@ -93,7 +92,7 @@ def test_finished_galaxies_are_kept_and_failed_ones_flagged(inputs: Path, toy: A
     with xr.open_datatree(inputs / "judge" / "posterior.nc", engine="h5netcdf") as tree:
         flags = [str(flag) for flag in tree["diagnostics"]["flag"].values]
         evidence = tree["nested"]["log_evidence"].values
-    assert flags[1] == "its worker ended 2 times"
+    assert flags[1].startswith("its process ended 2 times")
     assert np.isfinite(evidence).tolist() == [True, False, True]
     # a part that is lost is made from the record, without sampling; one that failed stays flagged
     (inputs / "judge" / "parts" / "part-00002.nc").unlink()
@@ -105,7 +104,7 @@ def test_finished_galaxies_are_kept_and_failed_ones_flagged(inputs: Path, toy: A
     code, text = judge(inputs, *out, "--seed", 5)
     assert code == 1
     assert "changed: seed (0 -> 5)" in text
-    here.failing = None
+    here.deadly = None
     assert judge(inputs, *out, "--seed", 5, "--fresh")[0] == 0
     assert here.begun == [0, 1, 2, 0, 1, 2]
 

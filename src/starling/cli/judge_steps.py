@@ -1,6 +1,5 @@
 """From a catalogue to nested posteriors on disk: galaxies over processes, results as those of a fit."""
 
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,18 +12,15 @@ from rich.console import Console
 
 from starling.cli.errors import INTERRUPTED, say_error
 from starling.cli.inputs import Inputs
-from starling.cli.judged import write_galaxies
+from starling.cli.judged import GALAXIES, forget_attempts, record_path, seed_of, write_galaxies
 from starling.cli.pipeline import HEADER_KEYS, Results, this_command, write_results
-from starling.execution import Workers, hash_arrays, progress_bar, run
+from starling.execution import hash_arrays, progress_bar, run
 from starling.execution.folder import PARTS, load_part, part_path
+from starling.execution.processes import Processes
+from starling.execution.work import Job
 from starling.forward import ForwardModel
 from starling.inference import take
 from starling.inference.nested import NestedSettings, load_record, nested_tree, preset
-
-WORKER = "starling.cli.judge_worker"
-# one thread for each process: XLA sizes its pool by this, BLAS by the others
-ONE_THREAD = {"NPROC": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu"}
-_PATIENCE_S = 0.5
 
 
 class How(NamedTuple):
@@ -62,7 +58,7 @@ def judge_catalogue(
     total = len(catalogue.ids)
     sampler = _Judge(inputs, how, model, folder, provenance)
     try:
-        with progress_bar(console, total) as show, sampler:
+        with progress_bar(console, total) as show:
             tree = run(
                 sampler.part,
                 catalogue.ids,
@@ -90,89 +86,66 @@ def judge_catalogue(
 
 
 class _Judge:
-    """Galaxies sampled in the background from the first one that is asked for; ``part`` is what ``run`` calls."""
+    """What ``run`` calls for the tree of a galaxy; the first call samples all galaxies that have no record yet."""
 
     def __init__(
         self, inputs: Inputs, how: How, model: ForwardModel, folder: Path, provenance: Mapping[str, Any]
     ) -> None:
         self._catalogue, self._how, self._model = inputs.catalogue, how, model
-        self._folder, self._provenance = folder / PARTS, provenance
-        self._workers: Workers | None = None
-        self._job_of: dict[int, int] = {}
-
-    def __enter__(self) -> "_Judge":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._workers is not None:
-            self._workers.close()
+        self._folder, self._provenance = folder, provenance
+        self._failures: dict[int, str] | None = None
 
     def part(self, number: int, start: int, stop: int, report: Callable[[float, str], None]) -> xr.DataTree:
-        """The tree of one galaxy, when it is finished."""
+        """The tree of one galaxy."""
         del number
-        failure = self._wait(start, report)
-        record = load_record(self._file(start), self._about(start))
-        if record is None and not failure:
-            failure = "its record cannot be read"
+        if self._failures is None:
+            self._failures = self._sample(report)
+        record = load_record(record_path(self._folder / PARTS, start), self._about(start))
+        failure = self._failures.get(start, "") if record is not None else ""
+        if record is None:
+            failure = self._failures.get(start) or "its record cannot be read"
         return nested_tree(
             [record],
             take(self._catalogue.observations, np.arange(start, stop)),
             self._model,
             galaxy=self._catalogue.ids[start:stop],
             settings=self._how.settings,
-            seed=self._seed(start),
+            seed=seed_of(self._how.seed, self._catalogue.ids[start]),
             failures=[failure],
             attrs=self._provenance,
         )
 
-    def _wait(self, row: int, report: Callable[[float, str], None]) -> str:
-        """Why a galaxy has no record; empty where it has one."""
-        if self._workers is None:
-            self._start()
-        assert self._workers is not None
-        if row not in self._job_of:
-            return ""
-        while (failure := self._workers.result(self._job_of[row], _PATIENCE_S)) is None:
-            ended, at_work = self._workers.state()
-            states = ", ".join(at_work.values())
-            report(0.0, f"{ended} of {len(self._job_of)} sampled; {states}")
-        return failure
-
-    def _start(self) -> None:
-        """Begin with all galaxies that have no record and no part."""
-        folder, ids = self._folder.parent, self._catalogue.ids
+    def _sample(self, report: Callable[[float, str], None]) -> dict[int, str]:
+        """Sample every galaxy that has neither a record nor a part; why those failed that did."""
+        ids, parts = self._catalogue.ids, self._folder / PARTS
         missing = [
             row
             for row in range(len(ids))
-            if load_record(self._file(row), self._about(row)) is None
-            and load_part(part_path(folder, row), ids[row : row + 1]) is None
+            if load_record(record_path(parts, row), self._about(row)) is None
+            and load_part(part_path(self._folder, row), ids[row : row + 1]) is None
         ]
-        galaxies = self._folder / "galaxies.safetensors"
-        write_galaxies(self._catalogue.observations, galaxies)
-        jobs = [
+        if not missing:
+            return {}
+        forget_attempts(parts)
+        write_galaxies(self._catalogue.observations, parts / GALAXIES)
+        job = Job.of(
+            "starling.cli.judged:open_galaxies",
             {
-                "row": row,
-                "seed": self._seed(row),
-                "file": str(self._file(row).absolute()),
-                "about": self._about(row),
-            }
-            for row in missing
-        ]
-        self._job_of = {row: job for job, row in enumerate(missing)}
-        set_up = {
-            "galaxies": str(galaxies.absolute()),
-            "settings": asdict(self._how.settings),
-            "model": self._how.model,
-        }
-        self._workers = Workers(WORKER, set_up, jobs, self._how.workers, ONE_THREAD)
-
-    def _file(self, row: int) -> Path:
-        return self._folder / f"galaxy-{row:05d}.safetensors"
+                "folder": str(parts.absolute()),
+                "settings": asdict(self._how.settings),
+                "model": self._how.model,
+                "about": [self._about(row) for row in range(len(ids))],
+            },
+        )
+        failures: dict[int, str] = {}
+        workers = min(self._how.workers, len(missing))
+        report(0.0, f"sampling {len(missing)} galaxies")
+        with Processes(workers) as processes:
+            for count, done in enumerate(processes.run(job, missing), start=1):
+                report(0.0, f"{count} of {len(missing)} sampled")
+                if done.result:
+                    failures[done.part] = str(done.result)
+        return failures
 
     def _about(self, row: int) -> dict[str, Any]:
         return {"galaxy": self._catalogue.ids[row], "seed": self._how.seed}
-
-    def _seed(self, row: int) -> int:
-        """The seed of a galaxy: of the run and the galaxy's id, wherever it stands."""
-        words = [self._how.seed, zlib.crc32(self._catalogue.ids[row].encode())]
-        return int(np.random.SeedSequence(words).generate_state(1)[0])

@@ -1,5 +1,8 @@
-"""What the judge and its processes share: the forward model that is judged with, and galaxies in a file."""
+"""What the judge and its processes share: the forward model, galaxies in a file, and how one is sampled."""
 
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,13 @@ from starling.emulators.config import SimulatorConfig
 from starling.execution import hash_arrays
 from starling.forward import ForwardModel
 from starling.inference import Observation, observe
+from starling.inference.nested import NestedSettings, sample_galaxy, save_record
 from starling.sps import exact_model
 
+GALAXIES = "galaxies.safetensors"
 _FIXED = "fixed."
+_BEGUN = ".galaxy-{:05d}.begun.partial"  # as many characters as there were attempts
+_ATTEMPTS = 2  # a galaxy that ended so many processes is given up
 
 
 def exact_of(emulator: Emulator, bands: tuple[str, ...], sps_home: Path | None) -> Emulator:
@@ -83,3 +90,52 @@ def read_galaxy(path: Path, row: int) -> Observation:
     arrays = {name: value[row] for name, value in load_file(path).items()}
     fixed = {n.removeprefix(_FIXED): arrays.pop(n) for n in [*arrays] if n.startswith(_FIXED)}
     return observe(**arrays, fixed=fixed)
+
+
+def record_path(folder: Path, row: int) -> Path:
+    """Where the record of a galaxy is kept."""
+    return folder / f"galaxy-{row:05d}.safetensors"
+
+
+def forget_attempts(folder: Path) -> None:
+    """Begin anew with counting: what an earlier run was stopped at did not end its process."""
+    for path in folder.glob(_BEGUN.replace("{:05d}", "*")):
+        path.unlink()
+
+
+def seed_of(seed: int, identifier: str) -> int:
+    """The seed of a galaxy: of the run and of its id, wherever it stands."""
+    return int(np.random.SeedSequence([seed, zlib.crc32(identifier.encode())]).generate_state(1)[0])
+
+
+@contextmanager
+def open_galaxies(settings: Mapping[str, Any]) -> Iterator[Callable[[int], str]]:
+    """What samples a galaxy by its row and leaves its record in ``folder``: why it failed, or nothing.
+
+    A galaxy that ended ``_ATTEMPTS`` processes is not tried again: it says so, and the others go on.
+    """
+    folder, about = Path(settings["folder"]), settings["about"]
+    how = NestedSettings(**settings["settings"])
+    model = open_judged(settings["model"])
+
+    def sample(row: int) -> str:
+        begun = folder / _BEGUN.format(row)
+        attempts = begun.stat().st_size if begun.exists() else 0
+        if attempts >= _ATTEMPTS:
+            begun.unlink()
+            return (
+                f"its process ended {attempts} times: most often there is no memory left, use fewer --workers"
+            )
+        with begun.open("a") as file:
+            file.write("x")
+        try:
+            seed = seed_of(about[row]["seed"], about[row]["galaxy"])
+            record = sample_galaxy(read_galaxy(folder / GALAXIES, row), model, how, seed)
+            save_record(record, record_path(folder, row), about[row])
+        except (ValueError, RuntimeError, ArithmeticError) as error:
+            begun.unlink()
+            return f"{type(error).__name__}: {error}"
+        begun.unlink()
+        return ""
+
+    yield sample
