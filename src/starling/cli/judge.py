@@ -34,6 +34,9 @@ def judge(
         int | None,
         typer.Option(min=1, help="New points that are made at once; 1: dynesty's own code, point by point."),
     ] = None,
+    slices: Annotated[
+        int | None, typer.Option(min=1, help="Random slices to a new point; more make it more independent.")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="In place of the configured one: a second opinion.")
     ] = None,
@@ -63,7 +66,7 @@ def judge(
 
     require_dynesty()
     console = Console()
-    changed = {"n_live": live_points, "lanes": lanes}
+    changed = {"n_live": live_points, "lanes": lanes, "slices": slices}
     settings = settings_of(preset, {name: value for name, value in changed.items() if value is not None})
     ids = tuple(filter(None, (word.strip() for word in (galaxies or "").split(","))))
     inputs = read_inputs(console, config, table, data, max_galaxies=max_galaxies, ids=ids)

@@ -34,7 +34,8 @@ def plot_discrepancy(matched: Matched, name_a: str = "A", name_b: str = "B") -> 
     if wide:
         _evidence(axes[2], matched)
     n = len(set(table["id"]))
-    style.note(axes[0], f"{name_a} against {name_b}\n{n} galaxies, {len(names)} parameters", y=0.03)
+    heading = f"{name_a} against {name_b}: {n} galaxies, {len(names)} parameters"
+    axes[1].set_title(heading, color=style.INK, fontsize=9.5, loc="left", parse_math=False)
     return figure
 
 
@@ -51,7 +52,14 @@ def _distribution(axes: Axes, values: np.ndarray, noise: np.ndarray) -> None:
         grid = np.geomspace(_SMALLEST, top, 200)
         # |normal| of each parameter's own width, averaged
         share = erfc(grid[:, None] / (np.sqrt(2.0) * expected)).mean(axis=1)
-        axes.plot(grid, share, color=style.OTHER, linestyle="--", linewidth=1.1, label="sampling noise alone")
+        axes.plot(
+            grid,
+            share,
+            color=style.OTHER,
+            linestyle="--",
+            linewidth=1.1,
+            label="noise of independent samples",
+        )
     axes.axvline(CATASTROPHIC, color=style.BAD, linewidth=0.9, linestyle=":")
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -66,7 +74,7 @@ def _distribution(axes: Axes, values: np.ndarray, noise: np.ndarray) -> None:
         fontsize=9.5,
         loc="left",
     )
-    style.legend(axes, loc="center left")
+    style.legend(axes, loc="lower left")
 
 
 def _by_parameter(axes: Axes, rows: list[tuple[str, np.ndarray]]) -> None:
