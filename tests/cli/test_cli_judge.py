@@ -11,10 +11,12 @@ import xarray as xr
 import yaml
 from astropy.table import Table
 from toy_emulators import toy_emulator
+from toy_tables import make_toy_tables
 
 from starling.cli import judge_steps
 from starling.emulators import save_emulator
 from starling.execution.work import Done, Job
+from starling.sps import Tables
 from tests.cli.conftest import BANDS
 from tests.cli.test_cli import call
 
@@ -137,16 +139,20 @@ def test_without_dynesty_it_says_how_to_get_it(inputs: Path, monkeypatch: pytest
     assert "pip install 'starling-sed[judge]'" in text
 
 
-@pytest.mark.slow
-def test_processes_sample_galaxies(inputs: Path) -> None:
-    """Two processes, and an emulator in a file."""
+def toy_file(folder: Path, **header: Any) -> dict[str, Any]:
+    """An emulator with random weights in a file, and the parts of a configuration that leave it two parameters."""
     emulator = toy_emulator("direct", BANDS)
-    save_emulator(inputs / "toy.safetensors", emulator, {"name": "toy", "surrogate": True})
-    config = yaml.safe_load((inputs / "config.yaml").read_text())
+    save_emulator(folder / "toy.safetensors", emulator, {"name": "toy", "surrogate": True} | header)
     known = {name: 0.0 for name in emulator.space.names if name.startswith("logsfr")}
     known |= {"logzsol": -0.5, "dust_index": -0.5, "dust1_fraction": 1.0, "log_fagn": -3.0, "gas_logz": -0.5}
     known |= {"log_agn_tau": 1.0, "duste_qpah": 3.0, "duste_umin": 1.0, "log_duste_gamma": -2.0}
-    config |= {"model": {"emulator": "toy.safetensors", "fixed": known}, "output": {"report": False}}
+    return {"model": {"emulator": "toy.safetensors", "fixed": known}, "output": {"report": False}}
+
+
+@pytest.mark.slow
+def test_processes_sample_galaxies(inputs: Path) -> None:
+    """Two processes, and an emulator in a file."""
+    config = yaml.safe_load((inputs / "config.yaml").read_text()) | toy_file(inputs)
     (inputs / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     words = ("--preset", "quick", "--live-points", 60, "--workers", 2, "-n", 2)
     code, text = call("judge", inputs / "config.yaml", *words, "--out", inputs / "judge")
@@ -155,3 +161,24 @@ def test_processes_sample_galaxies(inputs: Path) -> None:
         assert np.isfinite(tree["nested"]["log_evidence"].values).all(), tree["diagnostics"]["flag"].values
         assert set(tree["diagnostics"]["parameter"].values) == {"logmass", "dust2"}
     assert not list((inputs / "judge" / "parts").glob(".galaxy-*"))
+
+
+@pytest.mark.slow
+def test_the_exact_model_judges(inputs: Path, here: type[Here], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the tables that the emulator's header names; here made-up ones."""
+    asked: list[Any] = []
+
+    def toy_tables(*what: Any) -> Tables:
+        asked.append(what[0])
+        return make_toy_tables()
+
+    monkeypatch.setattr("starling.cli.judged.named_tables", toy_tables)
+    imitates = {"config": {"simulator": {"tables": "their.safetensors"}}}
+    config = yaml.safe_load((inputs / "config.yaml").read_text()) | toy_file(inputs, **imitates)
+    (inputs / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    code, text = judge(inputs, "-n", 1, "--exact", "--live-points", 40, "--out", inputs / "judge")
+    assert code == 0, text
+    assert set(asked) == {"their.safetensors"}
+    with xr.open_datatree(inputs / "judge" / "posterior.nc", engine="h5netcdf") as tree:
+        assert np.isfinite(tree["nested"]["log_evidence"].values).all(), tree["diagnostics"]["flag"].values
+        assert '"name": "exact model"' in tree.attrs["emulator"]
