@@ -35,7 +35,8 @@ def judge(
         typer.Option(min=1, help="New points that are made at once; 1: dynesty's own code, point by point."),
     ] = None,
     slices: Annotated[
-        int | None, typer.Option(min=1, help="Random slices to a new point; more make it more independent.")
+        int | None,
+        typer.Option(min=1, help="Random slices to a new point for each parameter; 1 is dynesty's default."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="In place of the configured one: a second opinion.")

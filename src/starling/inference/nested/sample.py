@@ -59,7 +59,7 @@ def sample_galaxy(
     static = Static(model, settings.error_floor, settings.slices)
     # traced, not run: outside of compiled code every operation of the model would be compiled by itself
     dim = jax.eval_shape(lambda given: jnp.zeros(density_of(given, static).size), galaxy).size
-    static = static._replace(n_slices=settings.slices or dim + 3)
+    static = static._replace(n_slices=3 + settings.slices * dim)
     results = _run(galaxy, static, settings, dim, seed, report)
     theta, remote, extra = _in_pieces(np.asarray(results.samples_u, np.float32), galaxy, static)
     log_weight = results.logwt - results.logz[-1]

@@ -12,17 +12,18 @@ class NestedSettings:
 
     ``n_live`` points shrink onto the posterior until the evidence that is left in them is below ``dlogz`` (its
     logarithm). With ``n_effective`` the run is a dynamic one: batches of as many points are added until the weighted
-    samples are worth that many independent ones (Kish). A new point is ``slices`` random slices away from the one that
-    it starts from (0: dynesty's default, 3 more than there are free parameters). ``lanes`` new points are made at once,
-    in one compiled call; 1 is dynesty's own code, point by point. ``n_draws`` equally weighted draws in each of
-    ``N_CHAINS`` chains are kept. ``max_calls`` bounds the likelihood calls of a galaxy. ``error_floor`` and
-    ``model_error`` as in ``SamplerSettings``.
+    samples are worth that many independent ones (Kish). A new point is 3 random slices and ``slices`` for every free
+    parameter away from the one that it starts from; with 1, dynesty's default, points are far from independent, and
+    two runs differ by much more than the weights and the error of the evidence say. ``lanes`` new points are made at
+    once, in one compiled call; 1 is dynesty's own code, point by point. ``n_draws`` equally weighted draws in each of
+    four chains are kept. ``max_calls`` bounds the likelihood calls of a galaxy. ``error_floor`` and ``model_error`` as
+    in ``SamplerSettings``.
     """
 
     n_live: int = 1000
     dlogz: float = 0.01
     n_effective: int = 0
-    slices: int = 0
+    slices: int = 4
     lanes: int = 128
     n_draws: int = 500
     max_calls: int = 10**9
@@ -31,10 +32,10 @@ class NestedSettings:
 
     def __post_init__(self) -> None:
         check_model_error(self.model_error)
-        for name in ("n_live", "lanes", "n_draws", "max_calls"):
+        for name in ("n_live", "slices", "lanes", "n_draws", "max_calls"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("n_effective", "slices", "error_floor"):
+        for name in ("n_effective", "error_floor"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} cannot be negative, got {getattr(self, name)}")
         if not self.dlogz > 0:
@@ -46,7 +47,7 @@ class NestedSettings:
 
 
 PRESETS = {
-    "quick": NestedSettings(n_live=250, dlogz=0.1, lanes=64),
+    "quick": NestedSettings(n_live=250, dlogz=0.1, slices=1, lanes=64),
     "standard": NestedSettings(),
     # Mathews et al. (2023), section 4: nlive_init = 2000, target_n_effective = 200000; dlogz of Prospector's default
     "paper": NestedSettings(n_live=2000, dlogz=0.05, n_effective=200_000, lanes=256, n_draws=2500),
