@@ -101,9 +101,7 @@ class _Judge:
         if self._failures is None:
             self._failures = self._sample(report)
         record = load_record(record_path(self._folder / PARTS, start), self._about(start))
-        failure = self._failures.get(start, "") if record is not None else ""
-        if record is None:
-            failure = self._failures.get(start) or "its record cannot be read"
+        failure = "" if record is not None else self._failures.get(start, "its record cannot be read")
         return nested_tree(
             [record],
             take(self._catalogue.observations, np.arange(start, stop)),

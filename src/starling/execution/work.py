@@ -58,7 +58,7 @@ class Job:
     @classmethod
     def of(cls, opener: str, settings: Mapping[str, Any]) -> "Job":
         """A job from settings that are JSON-able."""
-        return cls(opener, json.dumps(dict(settings), sort_keys=True))
+        return cls(opener, json.dumps(dict(settings)))
 
     def named(self, *names: str) -> "Job":
         """The same job with these names."""
