@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 
 from starling.cli.calibrate import calibrate
+from starling.cli.compare import compare
 from starling.cli.compare_simulators import compare_simulators
 from starling.cli.errors import add_command
 from starling.cli.fit import fit
+from starling.cli.judge import judge
 from starling.cli.mock import mock
 from starling.cli.models import models
 from starling.cli.quickstart import quickstart
@@ -46,6 +48,8 @@ def main(
 for _function in (
     quickstart,
     fit,
+    judge,
+    compare,
     simulate,
     train,
     study,

@@ -38,22 +38,15 @@ def fit(
 
     from rich.console import Console
 
-    from starling.catalogues import read_config
-    from starling.cli.fits import Place, open_catalogue, open_emulator
-    from starling.cli.pipeline import fit_catalogue, say_catalogue, say_emulator, say_results
+    from starling.cli.inputs import read_inputs
+    from starling.cli.pipeline import fit_catalogue, say_results
     from starling.execution import read_execution
 
     console = Console()
-    settings = read_config(config)
     where = None if execution is None else read_execution(execution)
-    if max_galaxies is not None:
-        select = settings.table.select.model_copy(update={"max_rows": max_galaxies})
-        settings = settings.model_copy(update={"table": settings.table.model_copy(update={"select": select})})
-    place = Place(config.parent, table, data or (config.parent if table is None else None))
-    emulator = open_emulator(settings.model.emulator, place.base, tuple(settings.photometry.bands))
-    say_emulator(console, emulator)
-    catalogue = open_catalogue(settings, emulator, place)
-    say_catalogue(console, catalogue)
+    settings, emulator, catalogue, place = read_inputs(
+        console, config, table, data, max_galaxies=max_galaxies
+    )
     if check:
         return
     folder = out or Path(settings.output.folder or f"starling-{config.stem}")

@@ -96,14 +96,16 @@ def fit_catalogue(
                 job=job,
             )
     except KeyboardInterrupt:
-        say_error(f"stopped; finished parts are in {folder}. To go on, run the same again:\n  {_command()}")
+        say_error(
+            f"stopped; finished parts are in {folder}. To go on, run the same again:\n  {this_command()}"
+        )
         raise typer.Exit(INTERRUPTED) from None
     tree = _in_order(tree, np.argsort(order))
     extra = {name: ("galaxy", values) for name, values in catalogue.extra.items()}
     tree["catalogue"] = xr.Dataset(
         {"row": ("galaxy", catalogue.rows), **extra}, {"galaxy": list(catalogue.ids)}
     )
-    return Results(tree, _write(config, catalogue, tree, folder, title))
+    return Results(tree, write_results(config, catalogue, tree, folder, title))
 
 
 def _in_order(tree: xr.DataTree, rows: np.ndarray) -> xr.DataTree:
@@ -123,7 +125,7 @@ def _expected_bytes(n_galaxies: int, n_parameters: int, n_bands: int, settings: 
     return 2 * 4 * n_galaxies * settings.n_chains * settings.n_draws * per_draw
 
 
-def _write(
+def write_results(
     config: FitConfig, catalogue: Catalogue, tree: xr.DataTree, folder: Path, title: str
 ) -> dict[str, Path]:
     """Posterior, summary, findings and report; the path of each."""
@@ -161,6 +163,6 @@ def say_results(console: Console, results: Results) -> None:
         console.print(f"  {name:<10}{path}", highlight=False, soft_wrap=True)
 
 
-def _command() -> str:
+def this_command() -> str:
     """The command line of this process, without --fresh, which would discard what is finished."""
     return shlex.join([Path(sys.argv[0]).name, *(word for word in sys.argv[1:] if word != "--fresh")])

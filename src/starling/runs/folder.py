@@ -31,9 +31,9 @@ def prepare_folder(folder: Path, needed_bytes: int) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Remove what an earlier run left: its record and its parts."""
+    """Remove what an earlier run left: its record, its parts, and what workers found."""
     (folder / MANIFEST).unlink(missing_ok=True)
-    for pattern in ("part-*.nc", ".part-*.nc.partial"):
+    for pattern in ("part-*.nc", ".part-*.nc.partial", "galaxy-*.safetensors", ".galaxy-*.partial"):
         for path in (folder / PARTS).glob(pattern):
             path.unlink()
 
