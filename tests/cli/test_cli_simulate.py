@@ -41,7 +41,9 @@ TRAINING: dict[str, Any] = {
 
 
 def call(*words: object) -> tuple[int, str]:
-    if words[0] == "simulate" and "--workers" not in words:  # the made-up simulator is in this process only
+    if words[0] == "simulate" and not {"--workers", "-x"} & set(
+        words
+    ):  # the made-up simulator is in this process only
         words = (*words, "--workers", 1)
     result = runner.invoke(app, [str(word) for word in words])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -78,7 +80,8 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_training_s_configuration_makes_its_sets(tmp_path: Path) -> None:
     config = write(tmp_path / "train.yaml", TRAINING)
-    code, text = call("simulate", config, "--out", tmp_path / "sets", "--workers", 2)
+    where = write(tmp_path / "where.yaml", {"kind": "threads", "workers": 2})
+    code, text = call("simulate", config, "--out", tmp_path / "sets", "-x", where)
     assert code == 0, text
     assert "SURROGATE" in text
     assert f"wrote {tmp_path / 'sets' / 'train'}: 384 galaxies" in text
@@ -163,12 +166,12 @@ def test_sets_of_one_s_own(tmp_path: Path) -> None:
 def test_a_stopped_simulation_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def at_once() -> Iterator[Callable[[], bool]]:
-        yield lambda: True
+        asked = iter([False])
+        yield lambda: next(asked, True)
 
     monkeypatch.setattr(importlib.import_module("starling.cli.simulate"), "stop_on_signal", at_once)
     config = write(tmp_path / "train.yaml", TRAINING)
-    # two shards at the same time may both be done when it is asked to stop
-    code, text = call("simulate", config, "--out", tmp_path / "sets", "--workers", 1)
+    code, text = call("simulate", config, "--out", tmp_path / "sets")
     assert code == 130
     assert "stopped with 128 of 384 rows" in text
     assert "the same command goes on from there" in text

@@ -101,7 +101,7 @@ def galaxies(inputs: Path) -> Path:
 
 @pytest.mark.slow
 def test_a_fit_in_other_processes_is_the_same(galaxies: Path, tmp_path: Path) -> None:
-    where = write(tmp_path / "where.yaml", {"kind": "processes", "workers": 1})
+    where = write(tmp_path / "where.yaml", {"kind": "processes", "workers": 1, "threads_per_worker": 2})
     code, text = call("fit", galaxies, "--out", tmp_path / "there", "-x", where)
     assert code == 0, text
     assert call("fit", galaxies, "--out", tmp_path / "here")[0] == 0

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from starling.execution import hash_arrays
+from starling.runs import hash_arrays
 from starling.spaces import prospector_alpha
 from starling.sps import Tables, exact_model, load_ssp_tables
 from starling.sps.files import SurrogateWarning, read_ssp_header, save_ssp_tables
