@@ -4,16 +4,13 @@ import os
 
 import jax
 
-from starling.execution import cores as available_cores
-
 
 def use_all_cores() -> None:
     """Call before anything else of JAX; nothing happens later, or where the number of devices has been set.
 
-    One galaxy's arithmetic is too little to share out inside an operation. Accelerators are not affected. A worker has
-    as many as it has threads.
+    One galaxy's arithmetic is too little to share out inside an operation. Accelerators are not affected.
     """
-    cores = int(os.environ.get("PJRT_NPROC", "0")) or available_cores()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # "xla_force_host_platform_device_count" in XLA_FLAGS is the older way to say it
     if jax.config.jax_num_cpu_devices > 0 or "device_count" in os.environ.get("XLA_FLAGS", ""):
         return

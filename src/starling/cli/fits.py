@@ -11,7 +11,6 @@ import numpy as np
 import xarray as xr
 
 from starling.catalogues import Catalogue, FitConfig, load_catalogue
-from starling.cli.devices import use_all_cores
 from starling.cli.emulators import find_emulator
 from starling.emulators import load_emulator, read_header
 from starling.execution import Job
@@ -122,7 +121,6 @@ def fit_job(config: FitConfig, place: Place, folder: Path) -> Job:
 @contextmanager
 def open_parts(settings: Mapping[str, Any]) -> Iterator[Callable[[int], int]]:
     """What makes the parts of a ``fit_job``."""
-    use_all_cores()
     config = FitConfig.model_validate(settings["config"])
     paths = {name: None if path is None else Path(path) for name, path in settings["place"].items()}
     place = Place(paths["base"] or Path(), paths["table"], paths["data"])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from starling.execution.work import Done, ExecutionError, Job, Work, done, outcome
+from starling.execution.work import Done, ExecutionError, Job, Work, done, environment, outcome
 
 INSTALL = "Dask is not installed: install starling with the extra `cluster`"
 ALLOWED_FAILURES = 10  # workers that may die with a part: jobs end at their walltime, nodes are taken away
@@ -111,7 +111,7 @@ def local_cluster(workers: int, threads: int, memory: str) -> Iterator[Any]:
             memory_limit=memory,
             processes=True,
             dashboard_address=None,
-            env=_environment(threads),
+            env=environment(threads),
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
@@ -129,7 +129,7 @@ def slurm_cluster(jobs: int, options: Mapping[str, Any], threads: int) -> Iterat
         from dask_jobqueue.slurm import SLURMCluster
     except ImportError as error:
         raise ImportError(INSTALL) from error
-    exports = [f"export {name}={value}" for name, value in _environment(threads).items()]
+    exports = [f"export {name}={value}" for name, value in environment(threads).items()]
     settings = {"python": sys.executable, "scheduler_options": {"dashboard_address": ":0"}, **options}
     settings["job_script_prologue"] = [*exports, *settings.get("job_script_prologue", [])]
     with ExitStack() as stack:
@@ -140,14 +140,6 @@ def slurm_cluster(jobs: int, options: Mapping[str, Any], threads: int) -> Iterat
             raise ValueError(f"slurm: {error}") from error
         cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)
         yield stack.enter_context(distributed.Client(cluster, set_as_default=False))
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """What limits JAX and BLAS in a worker to so many threads."""
-    return {
-        name: str(threads)
-        for name in ("PJRT_NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    }
 
 
 def _settings() -> Any:

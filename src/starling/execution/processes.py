@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Self
 
-from starling.execution.work import Done, ExecutionError, Job, Work, done, outcome
+from starling.execution.work import Done, ExecutionError, Job, Work, done, environment, outcome
 
 ATTEMPTS = 3  # a part that ended so many workers is given up
 
@@ -145,7 +145,8 @@ def serve(connection: Connection, threads: int) -> None:
     # Ctrl-C goes to all processes of a terminal: the one that asked says when this one ends
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    limit_threads(threads)
+    for name, value in environment(threads).items():
+        os.environ.setdefault(name, value)
     job: Job | None = None
     while True:
         try:
@@ -157,9 +158,3 @@ def serve(connection: Connection, threads: int) -> None:
             connection.send_bytes(outcome(job, value).encode())
         except (EOFError, OSError):
             return
-
-
-def limit_threads(threads: int) -> None:
-    """So many threads for JAX and BLAS in this process, unless the environment says; before JAX computes anything."""
-    for name in ("PJRT_NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, str(threads))

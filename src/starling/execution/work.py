@@ -102,6 +102,18 @@ _OPENED = _Opened()
 atexit.register(_OPENED.close)
 
 
+def environment(threads: int) -> dict[str, str]:
+    """What gives a worker so many threads, of JAX as so many devices; to be set before it imports JAX."""
+    names = (
+        "PJRT_NPROC",
+        "JAX_NUM_CPU_DEVICES",
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+    )
+    return dict.fromkeys(names, str(threads))
+
+
 def outcome(work: Work, part: int) -> str:
     """What came of a part, as JSON, an exception too: what a worker sends back."""
     try:
