@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from pydantic import Field, PositiveFloat, model_validator
 
-from starling.configuration import nearest, read_yaml
-from starling.emulators.config import Positive, Section, SimulatorConfig, SpaceConfig
+from starling.configuration import Section, nearest, read_yaml
+from starling.emulators.config import Positive, SimulatorConfig, SpaceConfig
 from starling.parameters import ParameterSpace
 from starling.validation.simulators import FLOOR
 
