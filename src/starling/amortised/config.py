@@ -51,11 +51,11 @@ class FlowConfig(Section):
 
 
 class FlowTrainingConfig(Section):
-    """``steps`` of ``batch_size`` new galaxies each: a linear warm-up, ``learning_rate``, and in the last part ``decay`` of the
-    steps a linear fall to nothing.
+    """``steps`` of ``batch_size`` new galaxies each: a linear warm-up, ``learning_rate``, and in the last part
+    ``decay`` of the steps a linear fall to nothing.
 
-    The course is reported and a stop is heard every ``report_every`` steps. A run may be continued with other ``steps`` as long
-    as its rate has not begun to fall.
+    The course is reported and a stop is heard every ``report_every`` steps. A run may be continued with other
+    ``steps`` as long as its rate has not begun to fall.
     """
 
     steps: Positive = 36000
@@ -83,8 +83,8 @@ class FlowTrainingConfig(Section):
 class AmortiseConfig(Section):
     """All that decides an amortised posterior.
 
-    ``emulator``: ``default``, the name of one in the package, or a path beside the configuration. ``fixed``: parameters that
-    are known for every galaxy. Galaxies may lack any of ``bands``, never have others.
+    ``emulator``: ``default``, the name of one in the package, or a path beside the configuration. ``fixed``:
+    parameters that are known for every galaxy. Galaxies may lack any of ``bands``, never have others.
     """
 
     name: str

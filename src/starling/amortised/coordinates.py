@@ -1,8 +1,9 @@
 """The coordinates that a flow works in: prior-whitened ones, without the mass and without conditional priors.
 
-The flux of a galaxy is linear in ``10**logmass``. Given everything else, the mass has a posterior in one dimension that is
-nearly closed (``starling.amortised.mass``), and it is the stiffest direction of all: so the flow does not have it. A prior
-that depends on another parameter is replaced by a uniform one on its support; importance weights put it back.
+The flux of a galaxy is linear in ``10**logmass``. Given everything else, the mass has a posterior in one dimension
+that is nearly closed (``starling.amortised.mass``), and it is the stiffest direction of all: so the flow does not
+have it. A prior that depends on another parameter is replaced by a uniform one on its support; importance weights put
+it back.
 """
 
 from collections.abc import Mapping
@@ -67,7 +68,9 @@ class Coordinates:
     def log_prior(self, v: Float[Array, " free"], theta: Float[Array, " param"]) -> Float[Array, ""]:
         """Log prior density of the free parameters, over ``v`` and the mass."""
         replaced = [
-            p.name for p in self.space.parameters if isinstance(p.prior, ConditionalPrior) and p.name in self.free
+            p.name
+            for p in self.space.parameters
+            if isinstance(p.prior, ConditionalPrior) and p.name in self.free
         ]
         terms = (*replaced, *((MASS,) if self.has_mass else ()))
         value = -0.5 * jnp.sum(v**2) - 0.5 * v.size * jnp.log(2.0 * jnp.pi)

@@ -25,7 +25,9 @@ class Seen(NamedTuple):
     fixed: Float[Array, " known"]
 
 
-def overall_flux(flux: Float[Array, " band"], error: Float[Array, " band"], mask: Bool[Array, " band"]) -> Array:
+def overall_flux(
+    flux: Float[Array, " band"], error: Float[Array, " band"], mask: Bool[Array, " band"]
+) -> Array:
     """Geometric mean over bands of flux and error in quadrature, ln maggies: no single band moves it far."""
     size = jnp.log(jnp.hypot(jnp.where(mask, flux, 1.0), jnp.where(mask, error, 1.0)))
     return jnp.sum(jnp.where(mask, size, 0.0)) / jnp.maximum(jnp.sum(mask), 1)
@@ -41,7 +43,9 @@ def n_features(n_bands: int, n_fixed: int) -> int:
     return 3 * n_bands + 2 + n_fixed * (1 + 2 * _HARMONICS)
 
 
-def raw_features(seen: Seen, low: Float[Array, " known"], high: Float[Array, " known"]) -> Float[Array, " feature"]:
+def raw_features(
+    seen: Seen, low: Float[Array, " known"], high: Float[Array, " known"]
+) -> Float[Array, " feature"]:
     """Features of ONE galaxy; zeros in bands that are not used. ``low`` and ``high`` are the ends of what is known."""
     flux, error = jnp.where(seen.mask, seen.flux, 1.0), jnp.where(seen.mask, seen.error, 1.0)
     overall = overall_flux(flux, error, seen.mask)
@@ -53,9 +57,7 @@ def raw_features(seen: Seen, low: Float[Array, " known"], high: Float[Array, " k
     wave = jnp.pi * share[:, None] * jnp.arange(1, _HARMONICS + 1)
     known = [share, jnp.cos(wave).ravel(), jnp.sin(wave).ravel()]
     used = jnp.mean(seen.mask.astype(flux.dtype))
-    return jnp.concatenate(
-        [jnp.where(seen.mask, per_band, 0.0).ravel(), overall[None], used[None], *known]
-    )
+    return jnp.concatenate([jnp.where(seen.mask, per_band, 0.0).ravel(), overall[None], used[None], *known])
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ def ends_of(bounds: tuple[Sequence[float], Sequence[float]], columns: Sequence[i
 
 
 def standardise(
-    raw: Float[Array, " feature"], mask: Bool[Array, " band"], shift: Float[Array, " feature"],
+    raw: Float[Array, " feature"],
+    mask: Bool[Array, " band"],
+    shift: Float[Array, " feature"],
     scale: Float[Array, " feature"],
 ) -> Float[Array, " feature"]:
     """Mean 0 and deviation 1 over the galaxies that have a band; 0 where a band is not used."""

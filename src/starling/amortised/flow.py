@@ -4,9 +4,9 @@ From a parameter vector to a standard normal:
 
     v [free] --affine--> L (v - mu) --couplings--> z [free],      L lower triangular, all of it set by the features
 
-Everything that depends on the galaxy alone comes out of ONE network (``context``), computed once: ``mu``, ``L`` and what
-every coupling's conditioner adds to its first layer. A draw costs only the small conditioners. Arrays have the draws as
-their last axis; a context has one column for all of them or one for each.
+Everything that depends on the galaxy alone comes out of ONE network (``context``), computed once: ``mu``, ``L`` and
+what every coupling's conditioner adds to its first layer. A draw costs only the small conditioners. Arrays have the
+draws as their last axis; a context has one column for all of them or one for each.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,8 @@ _LOG_2PI = float(np.log(2.0 * np.pi))
 
 @dataclass(frozen=True)
 class FlowShape:
-    """Sizes: ``width`` and ``depth`` of the embedding, ``couplings`` with ``hidden`` units in each of ``layers`` layers.
+    """Sizes: ``width`` and ``depth`` of the embedding, ``couplings`` with ``hidden`` units in each of ``layers``
+    layers.
 
     Splines have ``bins`` bins between ``-bound`` and ``bound``. ``orders`` are the permutations of the coordinates, one
     per coupling: the first half of a permutation is left as it is, the other half is transformed.
@@ -94,9 +95,7 @@ class Conditioner(nnx.Module):
         self.inner = nnx.List(
             [nnx.Param(scale(rngs.params(), (shape.hidden, shape.hidden))) for _ in range(shape.layers - 1)]
         )
-        self.inner_bias = nnx.List(
-            [nnx.Param(jnp.zeros((shape.hidden, 1))) for _ in range(shape.layers - 1)]
-        )
+        self.inner_bias = nnx.List([nnx.Param(jnp.zeros((shape.hidden, 1))) for _ in range(shape.layers - 1)])
         n_out = n_raw(shape.bins) * shape.n_moved
         self.last = nnx.Param(jnp.zeros((n_out, shape.hidden)))  # zeros: every spline begins as the identity
         self.last_bias = nnx.Param(jnp.zeros((n_out, 1)))
@@ -115,9 +114,7 @@ class Flow(nnx.Module):
 
     def __init__(self, shape: FlowShape, *, rngs: nnx.Rngs) -> None:
         self.shape = shape
-        embedding = Architecture(
-            shape.n_features, shape.n_context, shape.width, shape.depth, residual=True
-        )
+        embedding = Architecture(shape.n_features, shape.n_context, shape.width, shape.depth, residual=True)
         # a small head: every density begins near the prior
         small = jnp.full(shape.n_context, 0.1)
         self.embedding = with_affine_outputs(Network(embedding, rngs=rngs), small, 0.0 * small)

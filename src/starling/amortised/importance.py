@@ -1,15 +1,18 @@
 """Draws from a flow and their weights under the exact posterior, for ONE galaxy; callers ``vmap``.
 
-A draw is the flow's coordinates, and a mass given them; its weight is the likelihood times the prior over the density that
-it was drawn with. The forward model is evaluated once per draw, at a reference mass: its flux is linear in the mass.
+A draw is the flow's coordinates, and a mass given them; its weight is the likelihood times the prior over the density
+that it was drawn with. The forward model is evaluated once per draw, at a reference mass: its flux is linear in the
+mass.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from starling.amortised.coordinates import MASS, Coordinates
 from starling.amortised.features import Seen
@@ -26,6 +29,7 @@ class Weighted(NamedTuple):
 
     theta: Float[Array, "draw param"]
     log_weight: Float[Array, " draw"]
+    log_density: Float[Array, " draw"]  # likelihood times prior, over the flow's coordinates and the mass
 
 
 def seen_of(observation: Observation, noise: Noise, coordinates: Coordinates) -> Seen:
@@ -37,36 +41,48 @@ def seen_of(observation: Observation, noise: Noise, coordinates: Coordinates) ->
     return Seen(flux, error, observation.mask, jnp.stack(fixed) if fixed else jnp.zeros(0, flux.dtype))
 
 
+def places(mine: Sequence[str], known: Sequence[str]) -> Int[np.ndarray, " band"]:
+    """Where bands are among those that a flow knows; one past the end for those that it does not."""
+    return np.asarray([known.index(band) if band in known else len(known) for band in mine], int)
+
+
+def spread(seen: Seen, columns: Int[Array, " band"], n_bands: int) -> Seen:
+    """The same galaxy in all the bands of a flow."""
+
+    def put(values: Array, empty: Array) -> Array:
+        return empty.at[columns].set(values, mode="drop")
+
+    zeros = jnp.zeros(n_bands, seen.flux.dtype)
+    return Seen(
+        put(seen.flux, zeros), put(seen.error, zeros + 1.0), put(seen.mask, zeros.astype(bool)), seen.fixed
+    )
+
+
 def weighted_draws(
     key: Array,
     n: int,
     proposal: Proposal,
-    seen: Seen,
     observation: Observation,
     noise: Noise,
     forward_model: ForwardModel,
-    columns: Array,
+    columns: Int[Array, " band"],
 ) -> Weighted:
-    """``n`` draws for one galaxy.
-
-    ``seen`` has the bands of the proposal, ``observation`` and ``noise`` those of ``forward_model``; ``columns`` is where
-    among the former the latter are.
-    """
+    """``n`` draws for one galaxy; ``columns`` are those of the forward model's bands among the proposal's (``places``)."""
     coordinates = proposal.coordinates
     key_flow, key_mass = jax.random.split(key)
     z = jax.random.normal(key_flow, (len(coordinates.free), n))
-    v, log_slope = proposal.flow.from_normal(proposal.context(seen), z)
+    seen = seen_of(observation, noise, coordinates)
+    v, log_slope = proposal.flow.from_normal(proposal.context(spread(seen, columns, len(proposal.bands))), z)
     log_q = -0.5 * jnp.sum(z**2, axis=0) - 0.5 * z.shape[0] * jnp.log(2.0 * jnp.pi) - log_slope
-    mine = Seen(seen.flux[columns], seen.error[columns], seen.mask[columns], seen.fixed)
 
-    def one(v: Array, log_q: Array, uniforms: Array) -> tuple[Array, Array]:
-        theta, flux, log_mass_density = _complete(v, uniforms, coordinates, mine, observation, forward_model)
+    def one(v: Array, log_q: Array, uniforms: Array) -> Weighted:
+        theta, flux, log_mass_density = _complete(v, uniforms, coordinates, seen, observation, forward_model)
         value = log_likelihood_at(observation, forward_model, theta, flux, noise)
-        log_weight = value + coordinates.log_prior(v, theta) - log_q - log_mass_density
-        return theta, jnp.where(jnp.isfinite(log_weight), log_weight, -jnp.inf)
+        log_density = value + coordinates.log_prior(v, theta)
+        log_weight = log_density - log_q - log_mass_density
+        return Weighted(theta, jnp.where(jnp.isfinite(log_weight), log_weight, -jnp.inf), log_density)
 
-    theta, log_weight = jax.vmap(one)(v.T, log_q, jax.random.uniform(key_mass, (n, 2)))
-    return Weighted(theta, log_weight)
+    return jax.vmap(one)(v.T, log_q, jax.random.uniform(key_mass, (n, 2)))
 
 
 def _complete(

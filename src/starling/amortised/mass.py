@@ -1,9 +1,10 @@
 """The mass of a galaxy whose other parameters are given: the flux is linear in it, so its posterior is nearly closed.
 
-With ``model`` the flux at a mass and ``amplitude`` what it has to be multiplied with, chi^2 is a parabola in ``amplitude``:
-mean = sum(model flux / s^2) / sum(model^2 / s^2), variance = 1 / sum(model^2 / s^2). The mass is drawn from that normal,
-cut at the ends of the prior, and in a share of the draws from the prior's range itself: much where the amplitude is hardly
-known (the prior, flat in the logarithm, then matters), little where it is. Weights put right what is not exact.
+With ``model`` the flux at a mass and ``amplitude`` what it has to be multiplied with, chi^2 is a parabola in
+``amplitude``: mean = sum(model flux / s^2) / sum(model^2 / s^2), variance = 1 / sum(model^2 / s^2). The mass is drawn
+from that normal, cut at the ends of the prior, and in a share of the draws from the prior's range itself: much where
+the amplitude is hardly known (the prior, flat in the logarithm, then matters), little where it is. Weights put right
+what is not exact.
 """
 
 from typing import NamedTuple

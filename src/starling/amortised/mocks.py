@@ -1,10 +1,11 @@
 """Galaxies to train a flow with: drawn from the prior, observed with every kind of noise that it is to know.
 
-A pair (parameters, photometry) has to be one of the prior times the LIKELIHOOD THAT WILL BE USED. Two things would spoil
-that. Errors that are a function of the true flux band by band would tell it: here the depths of the bands follow other
-galaxies' spectra, and only their common level is tied to the galaxy, with a distribution that is flat in its logarithm,
-so that it says nothing. And a floor is a fraction of the OBSERVED flux: noise is drawn so that the density of the observed
-flux is that of the likelihood with such an error, to second order in the fraction (``_observe``).
+A pair (parameters, photometry) has to be one of the prior times the LIKELIHOOD THAT WILL BE USED. Two things would
+spoil that. Errors that are a function of the true flux band by band would tell it: here the depths of the bands
+follow other galaxies' spectra, and only their common level is tied to the galaxy, with a distribution that is flat in
+its logarithm, so that it says nothing. And a floor is a fraction of the OBSERVED flux: noise is drawn so that the
+density of the observed flux is that of the likelihood with such an error, to second order in the fraction
+(``_observe``).
 """
 
 from collections.abc import Sequence
@@ -30,10 +31,11 @@ _BRIGHT_MAGGIES = 1e-3
 class NoiseRange:
     """What a flow is trained for. Pairs are the ends of ranges that are flat in the logarithm.
 
-    ``depth``: error over flux of a galaxy as a whole; ``floor``: fraction of the flux that adds to it, left out in the share
-    ``no_floor`` of galaxies; ``missing``: the most bands that are missing at random, as a share, and ``missing_instruments``
-    the same of whole instruments; in the share ``outliers`` of galaxies every twentieth band is off by ``outlier_sigma``
-    errors.
+    ``depth``: error over flux of a galaxy as a whole; ``floor``: fraction of the flux that adds to it, left out in
+    the share
+    ``no_floor`` of galaxies; ``missing``: the most bands that are missing at random, as a share, and
+    ``missing_instruments`` the same of whole instruments; in the share ``outliers`` of galaxies every twentieth band
+    is off by ``outlier_sigma`` errors.
     """
 
     depth: tuple[float, float] = (0.005, 1.0)
@@ -73,9 +75,7 @@ class Mock(NamedTuple):
     seen: Seen
 
 
-def draw_mocks(
-    key: Array, n: int, model: ForwardModel, coordinates: Coordinates, noise: NoiseRange
-) -> Mock:
+def draw_mocks(key: Array, n: int, model: ForwardModel, coordinates: Coordinates, noise: NoiseRange) -> Mock:
     """``n`` galaxies from the prior of the space, with noise from ``noise``."""
     keys = jax.random.split(key, 6)
     space = coordinates.space
@@ -100,9 +100,7 @@ def _floors(key: Array, n: int, n_bands: int, noise: NoiseRange) -> Float[Array,
     """A fraction of the flux per galaxy; in half of them one that differs from band to band."""
     keys = jax.random.split(key, 5)
     common = _log_uniform(keys[0], (n, 1), noise.floor)
-    spread = jnp.where(
-        jax.random.bernoulli(keys[1], 0.5, (n, 1)), jax.random.uniform(keys[2], (n, 1)), 0.0
-    )
+    spread = jnp.where(jax.random.bernoulli(keys[1], 0.5, (n, 1)), jax.random.uniform(keys[2], (n, 1)), 0.0)
     own = common * jnp.exp(spread * jax.random.normal(keys[3], (n, n_bands)))
     return jnp.where(jax.random.bernoulli(keys[4], noise.no_floor, (n, 1)), 0.0, own)
 
@@ -134,8 +132,9 @@ def _observe(
 ) -> tuple[Float[Array, "galaxy band"], Float[Array, "galaxy band"]]:
     """Observed flux f and its error s(f) = hypot(depth, floor f), with a density of f in proportion to L(f) / s(f).
 
-    L is the likelihood exp(-(f - true)^2 / 2 s(f)^2). With e = (f - true) / s(f) that is a density of e in proportion to
-    exp(-e^2 / 2) / (1 - e s'), which to second order in s' = ds/df is normal, with mean s' and variance 1 / (1 - s'^2).
+    L is the likelihood exp(-(f - true)^2 / 2 s(f)^2). With e = (f - true) / s(f) that is a density of e in proportion
+    to exp(-e^2 / 2) / (1 - e s'), which to second order in s' = ds/df is normal, with mean s' and variance 1 / (1 -
+    s'^2).
     """
     keys = jax.random.split(key, 4)
     slope = floor**2 * true / jnp.hypot(depth, floor * true)

@@ -19,8 +19,6 @@ class Smoothed(NamedTuple):
     log_mean: float  # log of the mean weight: the evidence
 
 
-
-
 def smooth(log_weights: Float[np.ndarray, " draw"]) -> Smoothed:
     """Smooth the weights of one galaxy; draws with a weight of zero (-inf, NaN) never count."""
     log_weights = np.where(np.isfinite(log_weights), log_weights, -np.inf).astype(float)
@@ -48,7 +46,8 @@ def smooth(log_weights: Float[np.ndarray, " draw"]) -> Smoothed:
 def fit_pareto(excess: Float[np.ndarray, " draw"]) -> tuple[float, float]:
     """Shape and scale of a generalised Pareto distribution from ascending numbers above 0.
 
-    The profile posterior mean of Zhang & Stephens (2009), the shape drawn to 0.5 as if by ten draws (Vehtari et al. 2024).
+    The profile posterior mean of Zhang & Stephens (2009), the shape drawn to 0.5 as if by ten draws (Vehtari et al.
+    2024).
     """
     n = excess.size
     m = 30 + int(np.sqrt(n))

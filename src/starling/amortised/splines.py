@@ -1,8 +1,8 @@
 """Monotone rational-quadratic splines (Durkan et al. 2019) and their inverses, for many numbers at once.
 
 Every number has a spline of its own between ``-bound`` and ``bound``; outside it is the identity, and the slope at both
-ends is 1. The knots are unrolled, axis 0 of the raw parameters: what is left is arithmetic on arrays of the shape of the
-numbers, which compiles into few loops.
+ends is 1. The knots are unrolled, axis 0 of the raw parameters: what is left is arithmetic on arrays of the shape of
+the numbers, which compiles into few loops.
 """
 
 from typing import NamedTuple
@@ -36,9 +36,9 @@ def n_raw(bins: int) -> int:
 
 
 def spline(
-    x: Float[Array, "*shape"], raw: Float[Array, "raw *shape"], bins: int, bound: float
+    x: Float[Array, "*shape"], raw: Array, bins: int, bound: float
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    """The splines at ``x`` and the logarithms of their slopes."""
+    """The splines at ``x`` and the logarithms of their slopes; ``raw`` is [raw, *shape]."""
     at = jnp.clip(x, -bound, bound)
     found = _find(at, raw, bins, bound, by_height=False)
     slope = found.height / found.width
@@ -49,7 +49,7 @@ def spline(
 
 
 def inverse_spline(
-    y: Float[Array, "*shape"], raw: Float[Array, "raw *shape"], bins: int, bound: float
+    y: Float[Array, "*shape"], raw: Array, bins: int, bound: float
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """The inverses of the splines at ``y`` and the logarithms of the INVERSES' slopes."""
     at = jnp.clip(y, -bound, bound)

@@ -1,7 +1,7 @@
 """Training of a flow: at every step galaxies that nobody saw before, drawn from the emulator inside the compiled loop.
 
-Everything that happens in a step is a function of configuration, seed and the step's number, so that a run that was cut and
-resumed ends with the same weights as one that was not.
+Everything that happens in a step is a function of configuration, seed and the step's number, so that a run that was
+cut and resumed ends with the same weights as one that was not.
 """
 
 import time
@@ -90,9 +90,9 @@ def train_proposal(
 ) -> tuple[Proposal, float]:
     """Train on galaxies of ``model`` (already for the bands of ``config``); the proposal and its validation loss.
 
-    A checkpoint in ``workdir`` is continued if ``resume`` (ValueError if its ``run_hash`` is another). If ``should_stop``
-    says yes after a report, a checkpoint is written and ``StoppedError`` raised. FloatingPointError where the loss is no
-    longer finite.
+    A checkpoint in ``workdir`` is continued if ``resume`` (ValueError if its ``run_hash`` is another). If
+    ``should_stop`` says yes after a report, a checkpoint is written and ``StoppedError`` raised. FloatingPointError
+    where the loss is no longer finite.
     """
     training = config.training
     proposal = start_proposal(config, model)
@@ -121,13 +121,11 @@ def train_proposal(
         stop = step < training.steps and should_stop()
         ended = step == training.steps
         if ended or stop or time.monotonic() - saved >= 60.0 * training.checkpoint_minutes:
-            save_checkpoint(path, state, {"run": run_hash, "step": step})
+            save_checkpoint(path, state, {"run": run_hash, "step": step, "steps": training.steps})
             saved = time.monotonic()
         if stop:
             raise StoppedError(f"stopped after step {step}; {path} continues the run")
-    trained = Proposal(
-        state.flow, proposal.standard, proposal.coordinates, proposal.bands, proposal.noise
-    )
+    trained = Proposal(state.flow, proposal.standard, proposal.coordinates, proposal.bands, proposal.noise)
     return trained, loss
 
 
@@ -143,7 +141,13 @@ def _start(
     state, info = found
     if info["run"] != run_hash:
         raise ValueError(f"{path} is of a run with another configuration; use --fresh, or another --workdir")
-    return state, int(info["step"])
+    step, before = int(info["step"]), training.model_copy(update={"steps": int(info["steps"])})
+    if before.steps != training.steps and step > min(before.first_of_decay, training.first_of_decay):
+        raise ValueError(
+            f"{path} is at step {step}, where the learning rate falls already, of a run of {before.steps} steps: "
+            f"training.steps cannot become {training.steps}; set it back, or use --fresh"
+        )
+    return state, step
 
 
 def _schedule(training: FlowTrainingConfig) -> optax.Schedule:
@@ -185,7 +189,11 @@ def _run_piece(
 
     def step(state: _State, number: Array) -> tuple[_State, Array]:
         mocks = draw_mocks(
-            jax.random.fold_in(key, number), static.training.batch_size, model, static.coordinates, static.noise
+            jax.random.fold_in(key, number),
+            static.training.batch_size,
+            model,
+            static.coordinates,
+            static.noise,
         )
         value, gradient = jax.value_and_grad(_loss)(state.flow, standard, mocks)
         updates, moved = optimizer.update(gradient, state.optimizer, state.flow)

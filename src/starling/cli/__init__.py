@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from starling.cli.amortise import amortise
 from starling.cli.calibrate import calibrate
 from starling.cli.errors import add_command
 from starling.cli.fit import fit
@@ -42,6 +43,6 @@ def main(
     """From a catalogue of galaxies to posteriors of their properties."""
 
 
-for _function in (quickstart, fit, simulate, train, study, validate, calibrate, models, mock):
+for _function in (quickstart, fit, simulate, train, amortise, study, validate, calibrate, models, mock):
     add_command(app, _function)
 app.add_typer(ssp_app, name="ssp")
