@@ -93,7 +93,7 @@ def amortised_posterior(
 ) -> Amortised:
     """Posterior draws for a batch of galaxies; see ``fit`` for the observations.
 
-    The draws of a galaxy depend on ``key`` and its position in the input, not on its neighbours. Raises ValueError
+    The draws of a galaxy depend on ``key`` and its position in the input, not on its neighbours. ValueError
     where the proposal is for another space or for other fixed parameters. A galaxy that cannot be fitted gets draws
     and fails.
     """
@@ -113,7 +113,7 @@ def amortised_posterior(
             if progress is not None:
                 share = (stage - 1 + (done + 1) / len(waiting)) / len(settings.stages)
                 progress(Progress(share, n - len(waiting) + done, n, f"{total} draws"))
-        waiting = np.asarray([row for row in waiting if not outcomes[row].stage], int)
+        waiting = np.asarray([row for row in waiting.tolist() if not outcomes[row].stage], np.int64)
         if not waiting.size:
             break
     if progress is not None:
@@ -127,8 +127,8 @@ def check_fits(proposal: Proposal, observations: Observation, forward_model: For
     coordinates = proposal.coordinates
     if forward_model.space != coordinates.space:
         raise ValueError(
-            f"the flow is for the space {coordinates.space.name!r}, the model has another ({forward_model.space.name!r}, "
-            "or other priors): train one with `starling amortise`"
+            f"the flow is for the space {coordinates.space.name!r}, the model has {forward_model.space.name!r}, or "
+            "other priors: train one for it with `starling amortise`"
         )
     if set(observations.fixed) != set(coordinates.fixed):
         raise ValueError(
@@ -219,7 +219,7 @@ def _judge(
     """With the draws of earlier stages: does the galaxy pass? Draws are thinned when there will be no more."""
     if before is not None:
         drawn = jax.tree.map(lambda *leaves: np.concatenate(leaves), before.drawn, drawn)
-    smoothed = smooth(drawn.log_weight)
+    smoothed = smooth(np.asarray(drawn.log_weight))
     passed = smoothed.k_hat < settings.k_hat and smoothed.ess >= settings.ess
     n_drawn = drawn.log_weight.size
     if passed or stage == len(settings.stages):

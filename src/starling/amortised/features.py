@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
 
@@ -17,7 +18,7 @@ _WIDEST = 8.0  # a standardised feature is cut here: what is farther out is as u
 
 
 class Seen(NamedTuple):
-    """Photometry of one galaxy as the likelihood has it: flux and total error, maggies; what is not used never matters."""
+    """Photometry of one galaxy as the likelihood has it: flux and total error, maggies."""
 
     flux: Float[Array, " band"]
     error: Float[Array, " band"]
@@ -68,7 +69,7 @@ class Ends:
     high: tuple[float, ...]
 
 
-def ends_of(bounds: tuple[Sequence[float], Sequence[float]], columns: Sequence[int]) -> Ends:
+def ends_of(bounds: tuple[np.ndarray, np.ndarray], columns: Sequence[int]) -> Ends:
     """From the bounds of a space."""
     low, high = bounds
     return Ends(tuple(float(low[i]) for i in columns), tuple(float(high[i]) for i in columns))

@@ -67,7 +67,7 @@ def weighted_draws(
     forward_model: ForwardModel,
     columns: Int[Array, " band"],
 ) -> Weighted:
-    """``n`` draws for one galaxy; ``columns`` are those of the forward model's bands among the proposal's (``places``)."""
+    """``n`` draws for one galaxy; ``columns``: where the model's bands are among the proposal's (``places``)."""
     coordinates = proposal.coordinates
     key_flow, key_mass = jax.random.split(key)
     z = jax.random.normal(key_flow, (len(coordinates.free), n))

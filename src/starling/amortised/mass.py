@@ -41,7 +41,7 @@ def best_amplitude(
 def draw_log_mass(
     uniforms: Float[Array, " two"], amplitude: Amplitude, reference: float, low: float, high: float
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """log10 of the mass, and the log density that it was drawn with; ``amplitude`` is for a mass of 10**``reference``."""
+    """log10 of the mass and the log density it was drawn with; ``amplitude`` is for a mass of 10**``reference``."""
     least, most = 10.0 ** (low - reference), 10.0 ** (high - reference)
     ends = ndtr((jnp.asarray([least, most]) - amplitude.mean) / amplitude.sigma)
     inside = ends[1] - ends[0]

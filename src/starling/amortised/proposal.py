@@ -1,4 +1,4 @@
-"""A trained flow with all that its use takes: coordinates, bands, how features are standardised, what it was trained for."""
+"""A flow with all that its use takes: coordinates, bands, how features are standardised, what noise it is for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Standard:
 def fit_standard(seen: Seen, coordinates: Coordinates) -> Standard:
     """From many galaxies (leading axis): moments over those that have a band."""
     space = coordinates.space
-    ends = ends_of(tuple(map(list, space.bounds)), [space.index(name) for name in coordinates.fixed])
+    ends = ends_of(space.bounds, [space.index(name) for name in coordinates.fixed])
     low, high = jnp.asarray(ends.low), jnp.asarray(ends.high)
     raw = np.asarray(jax.vmap(lambda one: raw_features(one, low, high))(seen), float)
     mask = np.asarray(seen.mask)
