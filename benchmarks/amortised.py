@@ -1,6 +1,6 @@
 """How many galaxies pass with an amortised posterior, and what they cost.
 
-    python benchmarks/amortised.py --galaxies 128 [--flow FILE] [--draws 10000 50000]
+    python benchmarks/amortised.py --galaxies 128 [--flow FILE] [--stages 10000:0 50000:0]
 
 Mocks are drawn from the prior of the default emulator, 0.5 < z < 3, the redshift known: fluxes of the emulator, errors
 with S/N 5 to 50 drawn for every band, between 25 and 45 of the flow's bands. Their likelihood has no floor beside these
@@ -9,6 +9,7 @@ errors and the emulator's own. Core-seconds are CPU time of the process and its 
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -16,8 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from starling.amortised import (
+    Amortised,
     AmortisedSettings,
     Archive,
+    Stage,
     amortised_posterior,
     load_proposal,
     shipped_proposal,
@@ -49,28 +52,30 @@ def measure(
     archive: Archive,
     emulator: PhotometryEmulator,
     observations: Observation,
-    stages: tuple[int, ...],
+    stages: tuple[Stage, ...],
     seed: int,
 ) -> None:
-    settings = AmortisedSettings(stages=stages, error_floor=FLOOR)
+    settings = AmortisedSettings(stages=stages, error_floor=FLOOR, batch_size=16)
 
-    def run(some: Observation):
+    def run(some: Observation, settings: AmortisedSettings) -> Amortised:
         return amortised_posterior(
             jax.random.key(seed), some, emulator, archive.proposal, archive.trained, settings
         )
 
     begun = time.perf_counter()
-    run(take(observations, np.arange(settings.batch_size)))
+    # nothing is ever worth so many draws: every stage is compiled
+    run(take(observations, np.arange(settings.batch_size)), replace(settings, ess=1e9))
     compiling = time.perf_counter() - begun
     begun, cpu = time.perf_counter(), time.process_time()
-    result = run(observations)
+    result = run(observations, settings)
     wall, cpu = time.perf_counter() - begun, time.process_time() - cpu
     n = len(result.stage)
     passed = int(result.passed.sum())
     efficiency = np.median(result.ess / result.n_drawn)
     by_stage = ", ".join(
-        f"{np.mean((result.stage > 0) & (result.stage <= i + 1)):.1%} with {draws}"
-        for i, draws in enumerate(stages)
+        f"{np.mean((result.stage > 0) & (result.stage <= i + 1)):.1%} by stage {i + 1} ({stage.draws} draws, "
+        f"{stage.rounds} rounds)"
+        for i, stage in enumerate(stages)
     )
     print(f"{n} galaxies, passed: {by_stage}")
     print(
@@ -91,7 +96,9 @@ def main() -> None:
     )
     parser.add_argument("--flow", type=Path, default=shipped_proposal("prospector_alpha"))
     parser.add_argument("--galaxies", type=int, default=128)
-    parser.add_argument("--draws", type=int, nargs="+", default=[10_000, 50_000])
+    parser.add_argument(
+        "--stages", nargs="+", default=["5000:0", "10000:8", "50000:8"], help="DRAWS:ROUNDS of each"
+    )
     parser.add_argument("--snr", type=float, nargs=2, default=[5.0, 50.0])
     parser.add_argument("--seed", type=int, default=5)
     options = parser.parse_args()
@@ -101,7 +108,13 @@ def main() -> None:
     error = np.asarray(prepare_all(observations, emulator, FLOOR, "band").error)
     share = np.where(np.asarray(observations.mask), error / np.abs(np.asarray(observations.flux)), np.nan)
     print(f"total error over flux: {np.nanpercentile(share, [5, 50, 95]).round(3)}")
-    measure(archive, emulator, observations, tuple(options.draws), options.seed)
+    measure(
+        archive,
+        emulator,
+        observations,
+        tuple(Stage(*map(int, text.split(":"))) for text in options.stages),
+        options.seed,
+    )
 
 
 if __name__ == "__main__":

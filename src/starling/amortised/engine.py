@@ -15,7 +15,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from starling.amortised.importance import Weighted, places, seen_of, spread, weighted_draws
+from starling.amortised.adapt import Adaptation, Mixture, of_flow
+from starling.amortised.importance import Galaxy, Weighted, adapted, places, seen_of, spread, weighted_draws
 from starling.amortised.proposal import Proposal
 from starling.amortised.psis import Smoothed, smooth
 from starling.amortised.trained import Trained
@@ -29,15 +30,25 @@ from starling.inference.target import remoteness
 _PER_CALL = 10_000  # draws of a galaxy that are in memory at once
 
 
+class Stage(NamedTuple):
+    """``draws`` from a proposal that first adapts itself for ``rounds`` rounds, from where the stage before left it."""
+
+    draws: int
+    rounds: int = 0
+
+
 @dataclass(frozen=True)
 class AmortisedSettings:
     """How many draws, and what counts as passed.
 
-    ``stages``: draws in all after each stage; galaxies that do not pass go on to the next one. ``n_chains`` and
-    ``n_draws`` are those of the equal-weight draws that are kept. ``batch_size`` galaxies run at once.
+    Galaxies that do not pass a stage go on to the next one. ``n_round`` and ``worth`` are those of the rounds
+    (``starling.amortised.adapt``). ``n_chains`` and ``n_draws`` are those of the equal-weight draws that are kept.
+    ``batch_size`` galaxies run at once.
     """
 
-    stages: tuple[int, ...] = (10_000, 50_000)
+    stages: tuple[Stage, ...] = (Stage(5000), Stage(10_000, 8), Stage(50_000, 8))
+    n_round: int = 2000
+    worth: float = 0.1
     k_hat: float = 0.7
     ess: float = 400.0
     n_chains: int = 4
@@ -48,9 +59,11 @@ class AmortisedSettings:
 
     def __post_init__(self) -> None:
         check_model_error(self.model_error)
-        if not self.stages or list(self.stages) != sorted(set(self.stages)) or self.stages[0] < 100:
-            raise ValueError(f"stages must ascend from 100 or more, got {self.stages}")
-        for name in ("n_chains", "n_draws", "batch_size"):
+        if not self.stages or any(stage.draws < 100 or stage.rounds < 0 for stage in self.stages):
+            raise ValueError(f"stages must be some, each with 100 draws or more, got {self.stages}")
+        if not 0.0 < self.worth < 1.0:
+            raise ValueError(f"worth is a share between 0 and 1, got {self.worth}")
+        for name in ("n_chains", "n_draws", "batch_size", "n_round"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
@@ -61,7 +74,7 @@ class Amortised(NamedTuple):
     draws: Draws
     k_hat: Float[np.ndarray, " galaxy"]
     ess: Float[np.ndarray, " galaxy"]  # of the weights
-    n_drawn: Int[np.ndarray, " galaxy"]
+    n_drawn: Int[np.ndarray, " galaxy"]  # in the last stage that it went through
     stage: Int[np.ndarray, " galaxy"]  # the one that passed, from 1; 0 where none did
     log_evidence: Float[
         np.ndarray, " galaxy"
@@ -74,12 +87,13 @@ class Amortised(NamedTuple):
 
 
 class _Outcome(NamedTuple):
-    """One galaxy after some stage: all of its draws as long as there may be more, then those that are kept."""
+    """One galaxy after some stage: the draws that are kept, and the proposal that they are from."""
 
     drawn: Weighted
     smoothed: Smoothed
     n_drawn: int
     stage: int
+    mixture: Mixture
 
 
 def amortised_posterior(
@@ -104,15 +118,13 @@ def amortised_posterior(
     noise = prepare_all(observations, forward_model, settings.error_floor, settings.model_error)
     outcomes: dict[int, _Outcome] = {}
     waiting = np.arange(n)
-    for stage, total in enumerate(settings.stages, start=1):
-        for done, (row, drawn) in enumerate(
-            _stage(key, waiting, stage, observations, noise, forward_model, proposal, settings)
-        ):
-            generator = np.random.default_rng([*np.asarray(jax.random.key_data(key)).ravel().tolist(), row])
-            outcomes[row] = _judge(outcomes.get(row), drawn, stage, settings, generator)
+    for number, stage in enumerate(settings.stages, start=1):
+        found = _stage(key, waiting, number, outcomes, observations, noise, forward_model, proposal, settings)
+        for done, (row, outcome) in enumerate(found, start=1):
+            outcomes[row] = outcome
             if progress is not None:
-                share = (stage - 1 + (done + 1) / len(waiting)) / len(settings.stages)
-                progress(Progress(share, n - len(waiting) + done, n, f"{total} draws"))
+                share = (number - 1 + done / len(waiting)) / len(settings.stages)
+                progress(Progress(share, n - len(waiting), n, f"{stage.draws} draws"))
         waiting = np.asarray([row for row in waiting.tolist() if not outcomes[row].stage], np.int64)
         if not waiting.size:
             break
@@ -158,75 +170,101 @@ def _flux(forward_model: ForwardModel, theta: Array) -> Array:
 def _stage(
     key: Array,
     rows: np.ndarray,
-    stage: int,
+    number: int,
+    before: dict[int, _Outcome],
     observations: Observation,
     noise: Noise,
     forward_model: ForwardModel,
     proposal: Proposal,
     settings: AmortisedSettings,
-) -> Iterator[tuple[int, Weighted]]:
-    """The new draws of a stage for each of these galaxies, in batches of one size."""
-    before = settings.stages[stage - 2] if stage > 1 else 0
-    wanted = settings.stages[stage - 1] - before
+) -> Iterator[tuple[int, _Outcome]]:
+    """A stage for each of these galaxies, in batches of one size; ``before`` is what became of them so far."""
+    stage = settings.stages[number - 1]
     devices = min(jax.device_count(), len(rows))
     size = -(-min(settings.batch_size, len(observations.flux)) // devices) * devices
     columns = jnp.asarray(places(forward_model.bands, proposal.bands))
+    first_of_all = of_flow(len(proposal.coordinates.free))
+    plan = Adaptation(stage.rounds, settings.n_round, settings.worth)
     for first in range(0, len(rows), size):
         mine = rows[first : first + size]
         index = np.append(mine, np.full(size - len(mine), mine[0]))
         batch, batch_noise = take(observations, index), jax.tree.map(lambda leaf, i=index: leaf[i], noise)
+        galaxies = Galaxy(batch, batch_noise, jnp.broadcast_to(columns, (size, columns.size)))
+        known = [before[row].mixture if row in before else first_of_all for row in index.tolist()]
+        mixtures = jax.tree.map(lambda *leaves: jnp.stack(leaves), *known)
+        rest = galaxies, proposal, forward_model
+        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, number), i))(jnp.asarray(index))
+        if stage.rounds:
+            mixtures = _adapt(keys, mixtures, *rest, plan=plan, devices=devices)
         pieces = []
-        for piece, start in enumerate(range(0, wanted, _PER_CALL)):
-            count = min(_PER_CALL, wanted - start)
-            stage_key = jax.random.fold_in(jax.random.fold_in(key, stage), piece)
-            arguments = stage_key, jnp.asarray(index), batch, batch_noise, forward_model, proposal, columns
-            pieces.append(jax.device_get(_draw(*arguments, n=count, devices=devices)))
+        for piece, start in enumerate(range(0, stage.draws, _PER_CALL), start=1):
+            own = jax.vmap(lambda k, piece=piece: jax.random.fold_in(k, piece))(keys)
+            count = min(_PER_CALL, stage.draws - start)
+            pieces.append(jax.device_get(_draw(own, mixtures, *rest, n=count, devices=devices)))
         whole = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *pieces)
-        for i, row in enumerate(mine):
-            yield int(row), jax.tree.map(lambda leaf, i=i: leaf[i], whole)
+        mixtures = jax.device_get(mixtures)
+        for i, row in enumerate(mine.tolist()):
+            drawn, mixture = jax.tree.map(lambda leaf, i=i: leaf[i], (whole, mixtures))
+            seed = [*np.asarray(jax.random.key_data(keys[i])).ravel().tolist()]
+            yield row, _judge(drawn, mixture, number, settings, np.random.default_rng(seed))
+
+
+@partial(jax.jit, static_argnames=("plan", "devices"))
+def _adapt(
+    keys: Array,
+    mixtures: Mixture,
+    galaxies: Galaxy,
+    proposal: Proposal,
+    forward_model: ForwardModel,
+    *,
+    plan: Adaptation,
+    devices: int,
+) -> Mixture:
+    """The proposals of a batch after some rounds."""
+
+    def one(galaxy: tuple[Array, Mixture, Galaxy]) -> Mixture:
+        key, mixture, about = galaxy
+        return adapted(key, mixture, about, proposal, forward_model, plan)
+
+    return over_galaxies(lambda *each: jax.lax.map(one, each), devices, keys, mixtures, galaxies)
 
 
 @partial(jax.jit, static_argnames=("n", "devices"))
 def _draw(
-    key: Array,
-    index: Int[Array, " galaxy"],
-    observations: Observation,
-    noise: Noise,
-    forward_model: ForwardModel,
+    keys: Array,
+    mixtures: Mixture,
+    galaxies: Galaxy,
     proposal: Proposal,
-    columns: Array,
+    forward_model: ForwardModel,
     *,
     n: int,
     devices: int,
 ) -> Weighted:
     """Draws of a batch of galaxies; one after the other on every device, since a galaxy's draws fill a core."""
 
-    def one(galaxy: tuple[Array, Observation, Noise]) -> Weighted:
-        index, observation, noise = galaxy
-        own = jax.random.fold_in(key, index)
-        return weighted_draws(own, n, proposal, observation, noise, forward_model, columns)
+    def one(galaxy: tuple[Array, Mixture, Galaxy]) -> Weighted:
+        key, mixture, about = galaxy
+        return weighted_draws(key, n, mixture, about, proposal, forward_model)
 
-    return over_galaxies(lambda *galaxies: jax.lax.map(one, galaxies), devices, index, observations, noise)
+    return over_galaxies(lambda *each: jax.lax.map(one, each), devices, keys, mixtures, galaxies)
 
 
 def _judge(
-    before: _Outcome | None,
     drawn: Weighted,
-    stage: int,
+    mixture: Mixture,
+    number: int,
     settings: AmortisedSettings,
     generator: np.random.Generator,
 ) -> _Outcome:
-    """With the draws of earlier stages: does the galaxy pass? Draws are thinned when there will be no more."""
-    if before is not None:
-        drawn = jax.tree.map(lambda *leaves: np.concatenate(leaves), before.drawn, drawn)
-    smoothed = smooth(np.asarray(drawn.log_weight))
+    """Does the galaxy pass? Of the draws only those that are kept remain."""
+    smoothed = smooth(np.asarray(drawn.log_weight, float))
     passed = smoothed.k_hat < settings.k_hat and smoothed.ess >= settings.ess
+    kept = resample(generator, smoothed.weights, settings.n_chains * settings.n_draws)
+    thinned = jax.tree.map(lambda leaf: leaf[kept], drawn)
     n_drawn = drawn.log_weight.size
-    if passed or stage == len(settings.stages):
-        kept = resample(generator, smoothed.weights, settings.n_chains * settings.n_draws)
-        drawn = jax.tree.map(lambda leaf: leaf[kept], drawn)
-        smoothed = smoothed._replace(weights=np.zeros(0))
-    return _Outcome(drawn, smoothed, n_drawn, stage if passed else 0)
+    return _Outcome(
+        thinned, smoothed._replace(weights=np.zeros(0)), n_drawn, number if passed else 0, mixture
+    )
 
 
 def resample(

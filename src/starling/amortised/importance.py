@@ -14,8 +14,10 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
+from starling.amortised.adapt import Adaptation, Mixture, adapt, draw, log_density
 from starling.amortised.coordinates import MASS, Coordinates
 from starling.amortised.features import Seen
+from starling.amortised.flow import Context
 from starling.amortised.mass import best_amplitude, draw_log_mass
 from starling.amortised.proposal import Proposal
 from starling.forward import ForwardModel
@@ -23,13 +25,25 @@ from starling.inference.likelihood import log_likelihood_at
 from starling.inference.noise import Noise
 from starling.inference.observation import Observation
 
+_IN_CACHE = 500  # draws at once
+
+
+class Galaxy(NamedTuple):
+    """What is known of one galaxy; ``columns``: where its bands are among the proposal's (``places``)."""
+
+    observation: Observation
+    noise: Noise
+    columns: Int[Array, " band"]
+
 
 class Weighted(NamedTuple):
     """Draws of one galaxy: parameters, log weights."""
 
     theta: Float[Array, "draw param"]
     log_weight: Float[Array, " draw"]
-    log_density: Float[Array, " draw"]  # likelihood times prior, over the flow's coordinates and the mass
+    log_density: Float[
+        Array, " draw"
+    ]  # likelihood times prior, over the coordinates in which the flow is normal
 
 
 def seen_of(observation: Observation, noise: Noise, coordinates: Coordinates) -> Seen:
@@ -58,31 +72,72 @@ def spread(seen: Seen, columns: Int[Array, " band"], n_bands: int) -> Seen:
     )
 
 
-def weighted_draws(
+def adapted(
     key: Array,
-    n: int,
+    start: Mixture,
+    galaxy: Galaxy,
     proposal: Proposal,
-    observation: Observation,
-    noise: Noise,
     forward_model: ForwardModel,
-    columns: Int[Array, " band"],
+    plan: Adaptation,
+) -> Mixture:
+    """The proposal of one galaxy after some more rounds, from what it was."""
+    context = _context(galaxy, proposal)
+
+    def log_target(key: Array, z: Float[Array, "free draw"]) -> Float[Array, " draw"]:
+        _, log_posterior, log_mass = _evaluate(key, z, context, galaxy, proposal, forward_model)
+        return log_posterior - log_mass
+
+    return adapt(key, log_target, start, plan)
+
+
+def weighted_draws(
+    key: Array, n: int, mixture: Mixture, galaxy: Galaxy, proposal: Proposal, forward_model: ForwardModel
 ) -> Weighted:
-    """``n`` draws for one galaxy; ``columns``: where the model's bands are among the proposal's (``places``)."""
-    coordinates = proposal.coordinates
-    key_flow, key_mass = jax.random.split(key)
-    z = jax.random.normal(key_flow, (len(coordinates.free), n))
-    seen = seen_of(observation, noise, coordinates)
-    v, log_slope = proposal.flow.from_normal(proposal.context(spread(seen, columns, len(proposal.bands))), z)
-    log_q = -0.5 * jnp.sum(z**2, axis=0) - 0.5 * z.shape[0] * jnp.log(2.0 * jnp.pi) - log_slope
+    """``n`` draws for one galaxy, with their exact weights."""
+    key_draw, key_mass = jax.random.split(key)
+    z = draw(key_draw, mixture, n)
+    context = _context(galaxy, proposal)
+    theta, log_posterior, log_mass = _evaluate(key_mass, z, context, galaxy, proposal, forward_model)
+    log_weight = log_posterior - log_mass - log_density(mixture, z)
+    return Weighted(theta, jnp.where(jnp.isfinite(log_weight), log_weight, -jnp.inf), log_posterior)
 
-    def one(v: Array, log_q: Array, uniforms: Array) -> Weighted:
-        theta, flux, log_mass_density = _complete(v, uniforms, coordinates, seen, observation, forward_model)
-        value = log_likelihood_at(observation, forward_model, theta, flux, noise)
-        log_density = value + coordinates.log_prior(v, theta)
-        log_weight = log_density - log_q - log_mass_density
-        return Weighted(theta, jnp.where(jnp.isfinite(log_weight), log_weight, -jnp.inf), log_density)
 
-    return jax.vmap(one)(v.T, log_q, jax.random.uniform(key_mass, (n, 2)))
+def _context(galaxy: Galaxy, proposal: Proposal) -> Context:
+    seen = seen_of(galaxy.observation, galaxy.noise, proposal.coordinates)
+    return proposal.context(spread(seen, galaxy.columns, len(proposal.bands)))
+
+
+def _evaluate(
+    key: Array,
+    z: Float[Array, "free draw"],
+    context: Context,
+    galaxy: Galaxy,
+    proposal: Proposal,
+    forward_model: ForwardModel,
+) -> tuple[Float[Array, "draw param"], Float[Array, " draw"], Float[Array, " draw"]]:
+    """Parameters, log density of the posterior over z and the mass, and that with which the mass was drawn."""
+    coordinates, observation = proposal.coordinates, galaxy.observation
+    seen = seen_of(observation, galaxy.noise, coordinates)
+
+    def one(v: Array, uniforms: Array) -> tuple[Array, Array, Array]:
+        theta, flux, log_mass = _complete(v, uniforms, coordinates, seen, observation, forward_model)
+        value = log_likelihood_at(observation, forward_model, theta, flux, galaxy.noise)
+        return theta, value + coordinates.log_prior(v, theta), log_mass
+
+    def some(z: Array, uniforms: Array) -> tuple[Array, Array, Array]:
+        v, log_slope = proposal.flow.from_normal(context, z)
+        theta, log_posterior, log_mass = jax.vmap(one)(v.T, uniforms)
+        return theta, log_posterior + log_slope, log_mass
+
+    # in pieces that stay in a core's cache
+    n = z.shape[1]
+    size = min(n, _IN_CACHE)
+    uniforms = jax.random.uniform(key, (n, 2))
+    if n % size:
+        return some(z, uniforms)
+    pieces = z.T.reshape(-1, size, z.shape[0]).swapaxes(1, 2), uniforms.reshape(-1, size, 2)
+    found = jax.lax.map(lambda piece: some(*piece), pieces)
+    return jax.tree.map(lambda leaf: leaf.reshape(n, *leaf.shape[2:]), found)
 
 
 def _complete(
