@@ -55,7 +55,7 @@ def measure(
     stages: tuple[Stage, ...],
     seed: int,
 ) -> None:
-    settings = AmortisedSettings(stages=stages, error_floor=FLOOR, batch_size=16)
+    settings = AmortisedSettings(stages=stages, error_floor=FLOOR, batch_size=8)
 
     def run(some: Observation, settings: AmortisedSettings) -> Amortised:
         return amortised_posterior(
