@@ -10,6 +10,7 @@ density of the observed flux is that of the likelihood with such an error, to se
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -89,6 +90,12 @@ def draw_mocks(key: Array, n: int, model: ForwardModel, coordinates: Coordinates
     mask = _masks(keys[4], n, instruments(model.bands), noise)
     fixed = theta[:, np.asarray([space.index(name) for name in coordinates.fixed], int)]
     return Mock(v, theta, Seen(flux, error, mask, fixed))
+
+
+@partial(jax.jit, static_argnames=("n", "coordinates", "noise"))
+def many_mocks(key: Array, n: int, model: ForwardModel, coordinates: Coordinates, noise: NoiseRange) -> Mock:
+    """``draw_mocks``, compiled."""
+    return draw_mocks(key, n, model, coordinates, noise)
 
 
 def _log_uniform(key: Array, shape: tuple[int, ...], ends: tuple[float, float]) -> Array:

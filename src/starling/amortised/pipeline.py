@@ -8,7 +8,7 @@ import jax
 
 from starling.amortised.config import AmortiseConfig
 from starling.amortised.files import Archive, load_proposal, save_proposal
-from starling.amortised.mocks import draw_mocks
+from starling.amortised.mocks import many_mocks
 from starling.amortised.trained import range_of
 from starling.amortised.training import FlowReport, train_proposal
 from starling.emulators.provenance import provenance
@@ -47,7 +47,7 @@ def amortise(
         report=report,
         should_stop=should_stop,
     )
-    mocks = draw_mocks(jax.random.key(config.seed + 4), _N_RANGE, model, proposal.coordinates, proposal.noise)
+    mocks = many_mocks(jax.random.key(config.seed + 4), _N_RANGE, model, proposal.coordinates, proposal.noise)
     header = {
         "name": config.name,
         "licence": config.licence,

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from starling.amortised.config import AmortiseConfig, FlowTrainingConfig
 from starling.amortised.coordinates import Coordinates
 from starling.amortised.flow import Flow, FlowShape, flow_orders
-from starling.amortised.mocks import Mock, NoiseRange, draw_mocks
+from starling.amortised.mocks import Mock, NoiseRange, draw_mocks, many_mocks
 from starling.amortised.proposal import Proposal, Standard, feature_count, fit_standard
 from starling.emulators.checkpoints import load_checkpoint, remove_checkpoint, save_checkpoint
 from starling.forward import ForwardModel
@@ -67,7 +67,7 @@ def start_proposal(config: AmortiseConfig, model: ForwardModel) -> Proposal:
     """A flow with random weights for the bands of ``model``, and features standardised on galaxies from the prior."""
     coordinates = Coordinates(model.space, config.fixed)
     noise, settings = config.noise.build(), config.flow
-    mocks = _draw(jax.random.key(config.seed + 1), model, 4096, coordinates, noise)
+    mocks = many_mocks(jax.random.key(config.seed + 1), 4096, model, coordinates, noise)
     shape = FlowShape(
         feature_count(model.bands, coordinates),
         len(coordinates.free),
@@ -100,8 +100,8 @@ def train_proposal(
     path = workdir / CHECKPOINT
     state, step = _start(proposal.flow, training, path, run_hash, resume)
     key = jax.random.key(config.seed + 2)
-    validation = _draw(
-        jax.random.key(config.seed + 3), model, training.n_validation, static.coordinates, static.noise
+    validation = many_mocks(
+        jax.random.key(config.seed + 3), training.n_validation, model, static.coordinates, static.noise
     )
     started, first, saved = time.monotonic(), step, time.monotonic()
     loss = float(_evaluate(state.flow, proposal.standard, validation))
@@ -167,11 +167,6 @@ def _optimizer(training: FlowTrainingConfig) -> optax.GradientTransformation:
     return optax.chain(
         optax.clip_by_global_norm(training.clip_norm), optax.adam(_schedule(training), b2=0.99)
     )
-
-
-@partial(jax.jit, static_argnames=("n", "coordinates", "noise"))
-def _draw(key: Array, model: ForwardModel, n: int, coordinates: Coordinates, noise: NoiseRange) -> Mock:
-    return draw_mocks(key, n, model, coordinates, noise)
 
 
 def _loss(flow: Flow, standard: Standard, mocks: Mock) -> Float[Array, ""]:
