@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--flow", type=Path, default=shipped_proposal("prospector_alpha"))
     parser.add_argument("--galaxies", type=int, default=128)
     parser.add_argument(
-        "--stages", nargs="+", default=["5000:0", "10000:8", "50000:8"], help="DRAWS:ROUNDS of each"
+        "--stages", nargs="+", default=["8000:8", "16000:8", "50000:8"], help="DRAWS:ROUNDS of each"
     )
     parser.add_argument("--snr", type=float, nargs=2, default=[5.0, 50.0])
     parser.add_argument("--seed", type=int, default=5)

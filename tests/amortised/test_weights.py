@@ -84,6 +84,9 @@ def test_adaptation_finds_a_distant_narrow_posterior():
 
 
 def test_tempered_weights_are_worth_what_was_asked_for():
-    weights = temper(-50.0 * jnp.abs(jax.random.normal(jax.random.key(0), (1000,))), 100.0)
+    weights, power = temper(-50.0 * jnp.abs(jax.random.normal(jax.random.key(0), (1000,))), 100.0)
     assert 1.0 / float(jnp.sum(weights**2)) == pytest.approx(100.0, rel=0.02)
-    np.testing.assert_allclose(temper(jnp.zeros(10), 5.0), 0.1, rtol=1e-6)
+    assert 0.0 < float(power) < 1.0
+    weights, power = temper(jnp.zeros(10), 5.0)
+    np.testing.assert_allclose(weights, 0.1, rtol=1e-6)
+    assert float(power) == 1.0

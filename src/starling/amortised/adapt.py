@@ -21,6 +21,8 @@ _FREEDOM = 8.0  # degrees of freedom of the Student-t
 _OF_FLOW = 0.1  # share of the flow in the mixture
 _BISECTIONS = 20
 _RIDGE = 1e-4
+_ARRIVED = 0.5  # power of the weights from which a proposal counts as near the posterior
+_MEMORY = 0.5  # share of what was known before a round
 
 
 class Mixture(NamedTuple):
@@ -35,7 +37,7 @@ class Adaptation(NamedTuple):
     """``rounds`` of ``n`` draws each; their weights are tempered until they are worth the share ``worth`` of them."""
 
     rounds: int = 8
-    n: int = 2000
+    n: int = 2500
     worth: float = 0.1
 
 
@@ -65,8 +67,10 @@ def log_density(mixture: Mixture, z: Float[Array, "free draw"]) -> Float[Array, 
     return logsumexp(both, axis=0)
 
 
-def temper(log_weight: Float[Array, " draw"], wanted: float) -> Float[Array, " draw"]:
-    """Normalised weights to the highest power up to 1 at which they are worth ``wanted`` draws."""
+def temper(
+    log_weight: Float[Array, " draw"], wanted: float
+) -> tuple[Float[Array, " draw"], Float[Array, ""]]:
+    """Normalised weights to the highest power up to 1 at which they are worth ``wanted`` draws, and that power."""
     log_weight = log_weight - jnp.max(log_weight)
     log_weight = jnp.maximum(jnp.where(jnp.isfinite(log_weight), log_weight, -1e4), -1e4)
 
@@ -83,7 +87,7 @@ def temper(log_weight: Float[Array, " draw"], wanted: float) -> Float[Array, " d
     (low, _), _ = jax.lax.scan(halve, (jnp.zeros(()), jnp.ones(())), None, length=_BISECTIONS)
     power = jnp.where(worth(jnp.ones(())) >= wanted, 1.0, low)
     w = jnp.exp(power * log_weight)
-    return w / jnp.sum(w)
+    return w / jnp.sum(w), power
 
 
 def adapt(
@@ -98,10 +102,16 @@ def adapt(
     def step(mixture: Mixture, key: Array) -> tuple[Mixture, None]:
         key_draw, key_target = jax.random.split(key)
         z = draw(key_draw, mixture, plan.n)
-        weight = temper(log_target(key_target, z) - log_density(mixture, z), wanted)
+        weight, power = temper(log_target(key_target, z) - log_density(mixture, z), wanted)
         mean = z @ weight
         centred = z - mean[:, None]
         covariance = (centred * weight) @ centred.T
+        # once it has arrived a proposal remembers earlier rounds
+        kept = jnp.where(power < _ARRIVED, 0.0, _MEMORY)
+        moved = mixture.mean - mean
+        before = mixture.factor @ mixture.factor.T * _FREEDOM / (_FREEDOM - 2.0) / (1.0 + n_free / wanted)
+        covariance = (1.0 - kept) * covariance + kept * before + kept * (1.0 - kept) * jnp.outer(moved, moved)
+        mean = mean + kept * moved
         # a covariance of so few draws has directions that look too narrow
         inflated = covariance * (1.0 + n_free / wanted) + _RIDGE * jnp.eye(n_free)
         factor = jnp.linalg.cholesky(inflated * (_FREEDOM - 2.0) / _FREEDOM)

@@ -46,8 +46,8 @@ class AmortisedSettings:
     ``batch_size`` galaxies run at once.
     """
 
-    stages: tuple[Stage, ...] = (Stage(5000), Stage(10_000, 8), Stage(50_000, 8))
-    n_round: int = 2000
+    stages: tuple[Stage, ...] = (Stage(8000, 8), Stage(16_000, 8), Stage(50_000, 8))
+    n_round: int = 2500
     worth: float = 0.1
     k_hat: float = 0.7
     ess: float = 400.0
