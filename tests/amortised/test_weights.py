@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from starling.amortised.adapt import Adaptation, adapt, draw, log_density, of_flow, temper
-from starling.amortised.engine import resample
 from starling.amortised.mass import Amplitude, draw_log_mass
-from starling.amortised.psis import fit_pareto, pareto_quantile, smooth
+from starling.amortised.psis import fit_pareto, pareto_quantile, resample, smooth
 
 
 @pytest.mark.parametrize("shape", [0.2, 0.6, 1.2])

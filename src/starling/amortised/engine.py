@@ -16,9 +16,10 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from starling.amortised.adapt import Adaptation, Mixture, of_flow
+from starling.amortised.checks import check_fits
 from starling.amortised.importance import Galaxy, Weighted, adapted, places, seen_of, spread, weighted_draws
 from starling.amortised.proposal import Proposal
-from starling.amortised.psis import Smoothed, smooth
+from starling.amortised.psis import Smoothed, resample, smooth
 from starling.amortised.trained import Trained
 from starling.forward import ForwardModel
 from starling.inference.compiled import over_galaxies
@@ -134,39 +135,6 @@ def amortised_posterior(
     return _result(ordered, observations, noise, forward_model, proposal, trained, settings, problems)
 
 
-def check_fits(proposal: Proposal, observations: Observation, forward_model: ForwardModel) -> None:
-    """ValueError unless a proposal is for these parameters, and the model's flux is linear in the mass."""
-    coordinates = proposal.coordinates
-    if forward_model.space != coordinates.space:
-        raise ValueError(
-            f"the flow is for the space {coordinates.space.name!r}, the model has {forward_model.space.name!r}, or "
-            "other priors: train one for it with `starling amortise`"
-        )
-    if set(observations.fixed) != set(coordinates.fixed):
-        raise ValueError(
-            f"the flow is for galaxies with known {', '.join(coordinates.fixed) or 'nothing'}, these have "
-            f"{', '.join(observations.fixed) or 'nothing'} fixed: train one for them with `starling amortise`"
-        )
-    if not set(forward_model.bands) & set(proposal.bands):
-        raise ValueError("the flow knows none of the bands: train one with `starling amortise`")
-    if coordinates.has_mass and not _linear_in_mass(forward_model):
-        raise ValueError("the flux of the model is not linear in 10**logmass, which a flow takes for granted")
-
-
-def _linear_in_mass(forward_model: ForwardModel) -> bool:
-    space = forward_model.space
-    theta = space.sample(jax.random.key(0), (4,))
-    index = space.index("logmass")
-    low, high = (float(end[index]) for end in space.bounds)
-    flux = [np.asarray(_flux(forward_model, theta.at[:, index].set(m))) for m in (low, high)]
-    return bool(np.allclose(flux[0] * 10.0 ** (high - low), flux[1], rtol=1e-3))
-
-
-@jax.jit
-def _flux(forward_model: ForwardModel, theta: Array) -> Array:
-    return jax.vmap(forward_model)(theta)
-
-
 def _stage(
     key: Array,
     rows: np.ndarray,
@@ -265,15 +233,6 @@ def _judge(
     return _Outcome(
         thinned, smoothed._replace(weights=np.zeros(0)), n_drawn, number if passed else 0, mixture
     )
-
-
-def resample(
-    generator: np.random.Generator, weights: Float[np.ndarray, " draw"], n: int
-) -> Int[np.ndarray, " kept"]:
-    """``n`` draws of equal weight: systematic resampling, in random order."""
-    places = (np.arange(n) + generator.uniform()) / n
-    chosen = np.searchsorted(np.cumsum(weights), places * (1.0 - 1e-12))
-    return generator.permutation(np.minimum(chosen, weights.size - 1))
 
 
 def _result(

@@ -7,7 +7,7 @@ quantiles. Its shape, k-hat, says whether the estimates can be trusted: below 0.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 
 class Smoothed(NamedTuple):
@@ -68,3 +68,12 @@ def pareto_quantile(p: Float[np.ndarray, " draw"], shape: float, scale: float) -
     if abs(shape) < 1e-9:
         return -scale * np.log1p(-p)
     return scale * np.expm1(-shape * np.log1p(-p)) / shape
+
+
+def resample(
+    generator: np.random.Generator, weights: Float[np.ndarray, " draw"], n: int
+) -> Int[np.ndarray, " kept"]:
+    """``n`` draws of equal weight: systematic resampling, in random order."""
+    places = (np.arange(n) + generator.uniform()) / n
+    chosen = np.searchsorted(np.cumsum(weights), places * (1.0 - 1e-12))
+    return generator.permutation(np.minimum(chosen, weights.size - 1))
