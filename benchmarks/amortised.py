@@ -53,9 +53,10 @@ def measure(
     emulator: PhotometryEmulator,
     observations: Observation,
     stages: tuple[Stage, ...],
+    n_round: int,
     seed: int,
 ) -> None:
-    settings = AmortisedSettings(stages=stages, error_floor=FLOOR, batch_size=8)
+    settings = AmortisedSettings(stages=stages, n_round=n_round, error_floor=FLOOR, batch_size=8)
 
     def run(some: Observation, settings: AmortisedSettings) -> Amortised:
         return amortised_posterior(
@@ -99,6 +100,7 @@ def main() -> None:
     parser.add_argument(
         "--stages", nargs="+", default=["8000:8", "16000:8", "50000:8"], help="DRAWS:ROUNDS of each"
     )
+    parser.add_argument("--round", type=int, default=AmortisedSettings.n_round, help="draws of a round")
     parser.add_argument("--snr", type=float, nargs=2, default=[5.0, 50.0])
     parser.add_argument("--seed", type=int, default=5)
     options = parser.parse_args()
@@ -113,6 +115,7 @@ def main() -> None:
         emulator,
         observations,
         tuple(Stage(*map(int, text.split(":"))) for text in options.stages),
+        options.round,
         options.seed,
     )
 
