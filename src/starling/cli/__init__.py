@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from starling.cli.amortise import amortise
 from starling.cli.calibrate import calibrate
 from starling.cli.compare import compare
 from starling.cli.compare_simulators import compare_simulators
@@ -52,6 +53,7 @@ for _function in (
     compare,
     simulate,
     train,
+    amortise,
     study,
     validate,
     calibrate,

@@ -33,7 +33,7 @@ class Static(NamedTuple):
     devices: int
 
 
-def _over_galaxies(function: Callable[..., Any], devices: int, *arguments: Any) -> Any:
+def over_galaxies(function: Callable[..., Any], devices: int, *arguments: Any) -> Any:
     """``function`` of arrays with galaxies first, shared out over the devices: no device ever waits for another."""
     if devices == 1:
         return function(*arguments)
@@ -70,7 +70,7 @@ def begin(
         begun = chain_kernels.begin(start.states, start.inverse_metric, static.target)
         return begun, start.n_modes
 
-    return _over_galaxies(jax.vmap(one), static.devices, index, observations, noise)
+    return over_galaxies(jax.vmap(one), static.devices, index, observations, noise)
 
 
 @partial(jax.jit, static_argnames=("model", "static"))
@@ -106,14 +106,14 @@ def advance(
             max_doublings=static.max_doublings,
         )
 
-    return _over_galaxies(jax.vmap(one), static.devices, index, observations, noise, chains)
+    return over_galaxies(jax.vmap(one), static.devices, index, observations, noise, chains)
 
 
 @partial(jax.jit, static_argnames=("static",))
 def update_metric(chains: Chains, static: Static) -> Chains:
     """The metric of every galaxy from the draws since the last time."""
     update = jax.vmap(lambda one: chain_kernels.update_metric(one, static.target))
-    return _over_galaxies(update, static.devices, chains)
+    return over_galaxies(update, static.devices, chains)
 
 
 @partial(jax.jit, static_argnames=("model", "static"))
@@ -147,4 +147,4 @@ def sites_of(
 
         return jax.vmap(jax.vmap(at))(positions)
 
-    return _over_galaxies(jax.vmap(one), static.devices, observations, noise, positions)
+    return over_galaxies(jax.vmap(one), static.devices, observations, noise, positions)

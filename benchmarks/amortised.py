@@ -1,0 +1,124 @@
+"""How many galaxies pass with an amortised posterior, and what they cost.
+
+    python benchmarks/amortised.py --galaxies 128 [--flow FILE] [--stages 10000:0 50000:0]
+
+Mocks are drawn from the prior of the default emulator, 0.5 < z < 3, the redshift known: fluxes of the emulator, errors
+with S/N 5 to 50 drawn for every band, between 25 and 45 of the flow's bands. Their likelihood has no floor beside these
+errors and the emulator's own. Core-seconds are CPU time of the process and its threads, compilation apart.
+"""
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from starling.amortised import (
+    Amortised,
+    AmortisedSettings,
+    Archive,
+    Stage,
+    amortised_posterior,
+    load_proposal,
+    shipped_proposal,
+)
+from starling.emulators import PhotometryEmulator, load_default
+from starling.inference import Observation, observe, take
+from starling.inference.noise import prepare_all
+
+FLOOR = 0.0
+
+
+def mocks(
+    emulator: PhotometryEmulator, n: int, seed: int, snr: tuple[float, float]
+) -> tuple[Observation, np.ndarray]:
+    """Observations and true parameters."""
+    generator = np.random.default_rng(seed)
+    theta = emulator.space.sample(jax.random.key(seed), (n,))
+    flux = np.asarray(jax.jit(jax.vmap(emulator))(theta), float)
+    error = flux / np.exp(generator.uniform(*np.log(snr), flux.shape))
+    own = np.asarray(jax.jit(jax.vmap(emulator.flux_error))(jnp.asarray(flux, jnp.float32)), float)
+    observed = flux + np.hypot(error, own) * generator.normal(size=flux.shape)
+    used = generator.integers(min(25, flux.shape[1]), flux.shape[1] + 1, n)
+    mask = np.argsort(np.argsort(generator.uniform(size=flux.shape), axis=1), axis=1) < used[:, None]
+    zred = np.asarray(theta)[:, emulator.space.index("zred")]
+    return observe(observed, error, mask=mask, fixed={"zred": zred}), np.asarray(theta)
+
+
+def measure(
+    archive: Archive,
+    emulator: PhotometryEmulator,
+    observations: Observation,
+    stages: tuple[Stage, ...],
+    n_round: int,
+    seed: int,
+) -> None:
+    settings = AmortisedSettings(stages=stages, n_round=n_round, error_floor=FLOOR, batch_size=8)
+
+    def run(some: Observation, settings: AmortisedSettings) -> Amortised:
+        return amortised_posterior(
+            jax.random.key(seed), some, emulator, archive.proposal, archive.trained, settings
+        )
+
+    begun = time.perf_counter()
+    # nothing is ever worth so many draws: every stage is compiled
+    run(take(observations, np.arange(settings.batch_size)), replace(settings, ess=1e9))
+    compiling = time.perf_counter() - begun
+    begun, cpu = time.perf_counter(), time.process_time()
+    result = run(observations, settings)
+    wall, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    n = len(result.stage)
+    passed = int(result.passed.sum())
+    efficiency = np.median(result.ess / result.n_drawn)
+    by_stage = ", ".join(
+        f"{np.mean((result.stage > 0) & (result.stage <= i + 1)):.1%} by stage {i + 1} ({stage.draws} draws, "
+        f"{stage.rounds} rounds)"
+        for i, stage in enumerate(stages)
+    )
+    print(f"{n} galaxies, passed: {by_stage}")
+    print(
+        f"efficiency {efficiency:.1%} (median), k-hat {np.percentile(result.k_hat, [16, 50, 84, 95]).round(2)}"
+    )
+    print(f"k-hat below 0.7: {np.mean(result.k_hat < 0.7):.1%}, ESS of 400: {np.mean(result.ess >= 400):.1%}")
+    print(
+        f"{cpu / n:.3f} core-s and {wall / n:.3f} s per galaxy ({compiling:.0f} s before, for compiling), "
+        f"{passed / cpu * 3600:.0f} passing galaxies per core-hour"
+    )
+    outside = sum(bool(words) for words in result.outside)
+    print(f"{outside} galaxies outside what the flow was trained on")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--flow", type=Path, default=shipped_proposal("prospector_alpha"))
+    parser.add_argument("--galaxies", type=int, default=128)
+    parser.add_argument(
+        "--stages", nargs="+", default=["8000:8", "16000:8", "50000:8"], help="DRAWS:ROUNDS of each"
+    )
+    parser.add_argument("--round", type=int, default=AmortisedSettings.n_round, help="draws of a round")
+    parser.add_argument("--snr", type=float, nargs=2, default=[5.0, 50.0])
+    parser.add_argument("--seed", type=int, default=5)
+    options = parser.parse_args()
+    archive = load_proposal(options.flow)
+    emulator = load_default().select(archive.proposal.bands)
+    observations, _ = mocks(emulator, options.galaxies, options.seed, tuple(options.snr))
+    error = np.asarray(prepare_all(observations, emulator, FLOOR, "band").error)
+    share = np.where(np.asarray(observations.mask), error / np.abs(np.asarray(observations.flux)), np.nan)
+    print(f"total error over flux: {np.nanpercentile(share, [5, 50, 95]).round(3)}")
+    measure(
+        archive,
+        emulator,
+        observations,
+        tuple(Stage(*map(int, text.split(":"))) for text in options.stages),
+        options.round,
+        options.seed,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""Amortised posteriors: a flow that was trained once proposes, the exact likelihood decides."""
+
+from starling.amortised.engine import Amortised, AmortisedSettings, Stage, amortised_posterior
+from starling.amortised.files import Archive, load_proposal, save_proposal, shipped_proposal
+from starling.amortised.proposal import Proposal
+from starling.amortised.trained import Trained
+
+__all__ = [
+    "Amortised",
+    "AmortisedSettings",
+    "Archive",
+    "Proposal",
+    "Stage",
+    "Trained",
+    "amortised_posterior",
+    "load_proposal",
+    "save_proposal",
+    "shipped_proposal",
+]

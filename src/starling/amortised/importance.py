@@ -1,0 +1,163 @@
+"""Draws from a flow and their weights under the exact posterior, for ONE galaxy; callers ``vmap``.
+
+A draw is the flow's coordinates, and a mass given them; its weight is the likelihood times the prior over the density
+that it was drawn with. The forward model is evaluated once per draw, at a reference mass: its flux is linear in the
+mass.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, Int
+
+from starling.amortised.adapt import Adaptation, Mixture, adapt, draw, log_density
+from starling.amortised.coordinates import MASS, Coordinates
+from starling.amortised.features import Seen
+from starling.amortised.flow import Context
+from starling.amortised.mass import best_amplitude, draw_log_mass
+from starling.amortised.proposal import Proposal
+from starling.forward import ForwardModel
+from starling.inference.likelihood import log_likelihood_at
+from starling.inference.noise import Noise
+from starling.inference.observation import Observation
+
+_IN_CACHE = 500  # draws at once
+
+
+class Galaxy(NamedTuple):
+    """What is known of one galaxy; ``columns``: where its bands are among the proposal's (``places``)."""
+
+    observation: Observation
+    noise: Noise
+    columns: Int[Array, " band"]
+
+
+class Weighted(NamedTuple):
+    """Draws of one galaxy: parameters, log weights."""
+
+    theta: Float[Array, "draw param"]
+    log_weight: Float[Array, " draw"]
+    log_density: Float[
+        Array, " draw"
+    ]  # likelihood times prior, over the coordinates in which the flow is normal
+
+
+def seen_of(observation: Observation, noise: Noise, coordinates: Coordinates) -> Seen:
+    """What a flow is told of ONE galaxy; a limit is told as nothing seen, with the limit for its error."""
+    limit = observation.upper_limit
+    flux = jnp.where(limit, 0.0, observation.flux)
+    error = jnp.where(limit, jnp.hypot(noise.error, observation.flux), noise.error)
+    fixed = [jnp.asarray(observation.fixed[name], flux.dtype) for name in coordinates.fixed]
+    return Seen(flux, error, observation.mask, jnp.stack(fixed) if fixed else jnp.zeros(0, flux.dtype))
+
+
+def places(mine: Sequence[str], known: Sequence[str]) -> Int[np.ndarray, " band"]:
+    """Where bands are among those that a flow knows; one past the end for those that it does not."""
+    return np.asarray([known.index(band) if band in known else len(known) for band in mine], int)
+
+
+def spread(seen: Seen, columns: Int[Array, " band"], n_bands: int) -> Seen:
+    """The same galaxy in all the bands of a flow."""
+
+    def put(values: Array, empty: Array) -> Array:
+        return empty.at[columns].set(values, mode="drop")
+
+    zeros = jnp.zeros(n_bands, seen.flux.dtype)
+    return Seen(
+        put(seen.flux, zeros), put(seen.error, zeros + 1.0), put(seen.mask, zeros.astype(bool)), seen.fixed
+    )
+
+
+def adapted(
+    key: Array,
+    start: Mixture,
+    galaxy: Galaxy,
+    proposal: Proposal,
+    forward_model: ForwardModel,
+    plan: Adaptation,
+) -> Mixture:
+    """The proposal of one galaxy after some more rounds, from what it was."""
+    context = _context(galaxy, proposal)
+
+    def log_target(key: Array, z: Float[Array, "free draw"]) -> Float[Array, " draw"]:
+        _, log_posterior, log_mass = _evaluate(key, z, context, galaxy, proposal, forward_model)
+        return log_posterior - log_mass
+
+    return adapt(key, log_target, start, plan)
+
+
+def weighted_draws(
+    key: Array, n: int, mixture: Mixture, galaxy: Galaxy, proposal: Proposal, forward_model: ForwardModel
+) -> Weighted:
+    """``n`` draws for one galaxy, with their exact weights."""
+    key_draw, key_mass = jax.random.split(key)
+    z = draw(key_draw, mixture, n)
+    context = _context(galaxy, proposal)
+    theta, log_posterior, log_mass = _evaluate(key_mass, z, context, galaxy, proposal, forward_model)
+    log_weight = log_posterior - log_mass - log_density(mixture, z)
+    return Weighted(theta, jnp.where(jnp.isfinite(log_weight), log_weight, -jnp.inf), log_posterior)
+
+
+def _context(galaxy: Galaxy, proposal: Proposal) -> Context:
+    seen = seen_of(galaxy.observation, galaxy.noise, proposal.coordinates)
+    return proposal.context(spread(seen, galaxy.columns, len(proposal.bands)))
+
+
+def _evaluate(
+    key: Array,
+    z: Float[Array, "free draw"],
+    context: Context,
+    galaxy: Galaxy,
+    proposal: Proposal,
+    forward_model: ForwardModel,
+) -> tuple[Float[Array, "draw param"], Float[Array, " draw"], Float[Array, " draw"]]:
+    """Parameters, log density of the posterior over z and the mass, and that with which the mass was drawn."""
+    coordinates, observation = proposal.coordinates, galaxy.observation
+    seen = seen_of(observation, galaxy.noise, coordinates)
+
+    def one(v: Array, uniforms: Array) -> tuple[Array, Array, Array]:
+        theta, flux, log_mass = _complete(v, uniforms, coordinates, seen, observation, forward_model)
+        value = log_likelihood_at(observation, forward_model, theta, flux, galaxy.noise)
+        return theta, value + coordinates.log_prior(v, theta), log_mass
+
+    def some(z: Array, uniforms: Array) -> tuple[Array, Array, Array]:
+        v, log_slope = proposal.flow.from_normal(context, z)
+        theta, log_posterior, log_mass = jax.vmap(one)(v.T, uniforms)
+        return theta, log_posterior + log_slope, log_mass
+
+    # in pieces that stay in a core's cache
+    n = z.shape[1]
+    size = min(n, _IN_CACHE)
+    uniforms = jax.random.uniform(key, (n, 2))
+    if n % size:
+        return some(z, uniforms)
+    pieces = z.T.reshape(-1, size, z.shape[0]).swapaxes(1, 2), uniforms.reshape(-1, size, 2)
+    found = jax.lax.map(lambda piece: some(*piece), pieces)
+    return jax.tree.map(lambda leaf: leaf.reshape(n, *leaf.shape[2:]), found)
+
+
+def _complete(
+    v: Float[Array, " free"],
+    uniforms: Float[Array, " two"],
+    coordinates: Coordinates,
+    seen: Seen,
+    observation: Observation,
+    forward_model: ForwardModel,
+) -> tuple[Float[Array, " param"], Float[Array, " band"], Float[Array, ""]]:
+    """All parameters, the flux there, and the log density of the mass, which is 0 where there is none to draw."""
+    fixed = {name: observation.fixed[name] for name in coordinates.fixed}
+    if not coordinates.has_mass:
+        theta = coordinates.to_theta(v, fixed)
+        return theta, forward_model(theta), jnp.zeros(())
+    index = coordinates.space.index(MASS)
+    prior = coordinates.space.parameters[index].prior
+    reference = 0.5 * (prior.low + prior.high)
+    theta = coordinates.to_theta(v, fixed | {MASS: jnp.asarray(reference, v.dtype)})
+    flux = forward_model(theta)
+    amplitude = best_amplitude(flux, seen.flux, seen.error, seen.mask)
+    log_mass, log_density = draw_log_mass(uniforms, amplitude, reference, prior.low, prior.high)
+    return theta.at[index].set(log_mass), flux * 10.0 ** (log_mass - reference), log_density

@@ -1,0 +1,208 @@
+"""Training of a flow: at every step galaxies that nobody saw before, drawn from the emulator inside the compiled loop.
+
+Everything that happens in a step is a function of configuration, seed and the step's number, so that a run that was
+cut and resumed ends with the same weights as one that was not.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax import Array
+from jaxtyping import Float
+
+from starling.amortised.config import AmortiseConfig, FlowTrainingConfig
+from starling.amortised.coordinates import Coordinates
+from starling.amortised.flow import Flow, FlowShape, flow_orders
+from starling.amortised.mocks import Mock, NoiseRange, draw_mocks, many_mocks
+from starling.amortised.proposal import Proposal, Standard, feature_count, fit_standard
+from starling.emulators.checkpoints import load_checkpoint, remove_checkpoint, save_checkpoint
+from starling.forward import ForwardModel
+from starling.simulation import StoppedError
+
+CHECKPOINT = "checkpoint.safetensors"
+_PIECE = 512  # validation galaxies at once
+
+
+class FlowReport(NamedTuple):
+    """How a training goes: losses are means of -log q of the true parameters, in nats (less is better)."""
+
+    step: int
+    n_steps: int
+    learning_rate: float
+    train_loss: float
+    validation_loss: float
+    galaxies_per_second: float
+    seconds_left: float
+
+    def __str__(self) -> str:
+        return (
+            f"step {self.step}/{self.n_steps}  rate {self.learning_rate:.1e}  loss {self.train_loss:.3f}  "
+            f"validation {self.validation_loss:.3f}  {self.galaxies_per_second / 1e3:.1f}k galaxies/s  "
+            f"{self.seconds_left / 60:.1f} min left"
+        )
+
+
+class _State(NamedTuple):
+    flow: Flow
+    optimizer: optax.OptState
+
+
+class _Static(NamedTuple):
+    """What the compiled loop depends on."""
+
+    coordinates: Coordinates
+    noise: NoiseRange
+    training: FlowTrainingConfig
+
+
+def start_proposal(config: AmortiseConfig, model: ForwardModel) -> Proposal:
+    """A flow with random weights for the bands of ``model``, and features standardised on galaxies from the prior."""
+    coordinates = Coordinates(model.space, config.fixed)
+    noise, settings = config.noise.build(), config.flow
+    mocks = many_mocks(jax.random.key(config.seed + 1), 4096, model, coordinates, noise)
+    shape = FlowShape(
+        feature_count(model.bands, coordinates),
+        len(coordinates.free),
+        flow_orders(len(coordinates.free), settings.couplings, config.seed),
+        **settings.model_dump(exclude={"couplings"}),
+    )
+    flow = Flow(shape, rngs=nnx.Rngs(config.seed))
+    return Proposal(flow, fit_standard(mocks.seen, coordinates), coordinates, model.bands, noise)
+
+
+def train_proposal(
+    config: AmortiseConfig,
+    model: ForwardModel,
+    *,
+    workdir: Path,
+    run_hash: str,
+    resume: bool = True,
+    report: Callable[[FlowReport], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[Proposal, float]:
+    """Train on galaxies of ``model`` (already for the bands of ``config``); the proposal and its validation loss.
+
+    A checkpoint in ``workdir`` is continued if ``resume`` (ValueError if its ``run_hash`` is another). If
+    ``should_stop`` says yes after a report, a checkpoint is written and ``StoppedError`` raised. FloatingPointError
+    where the loss is no longer finite.
+    """
+    training = config.training
+    proposal = start_proposal(config, model)
+    static = _Static(proposal.coordinates, proposal.noise, training)
+    path = workdir / CHECKPOINT
+    state, step = _start(proposal.flow, training, path, run_hash, resume)
+    key = jax.random.key(config.seed + 2)
+    validation = many_mocks(
+        jax.random.key(config.seed + 3), training.n_validation, model, static.coordinates, static.noise
+    )
+    started, first, saved = time.monotonic(), step, time.monotonic()
+    loss = float(_evaluate(state.flow, proposal.standard, validation))
+    while step < training.steps:
+        state, losses = _run_piece(state, key, jnp.asarray(step), model, proposal.standard, static)
+        train_loss = float(losses)
+        loss = float(_evaluate(state.flow, proposal.standard, validation))
+        step += training.report_every
+        if not (np.isfinite(train_loss) and np.isfinite(loss)):
+            raise FloatingPointError(
+                f"the loss is {train_loss} at step {step}: lower training.learning_rate or training.clip_norm"
+            )
+        pace = (step - first) / (time.monotonic() - started)
+        rate = float(_schedule(training)(step))
+        left = (training.steps - step) / pace
+        report(FlowReport(step, training.steps, rate, train_loss, loss, pace * training.batch_size, left))
+        stop = step < training.steps and should_stop()
+        ended = step == training.steps
+        if ended or stop or time.monotonic() - saved >= 60.0 * training.checkpoint_minutes:
+            save_checkpoint(path, state, {"run": run_hash, "step": step, "steps": training.steps})
+            saved = time.monotonic()
+        if stop:
+            raise StoppedError(f"stopped after step {step}; {path} continues the run")
+    trained = Proposal(state.flow, proposal.standard, proposal.coordinates, proposal.bands, proposal.noise)
+    return trained, loss
+
+
+def _start(
+    flow: Flow, training: FlowTrainingConfig, path: Path, run_hash: str, resume: bool
+) -> tuple[_State, int]:
+    state = _State(flow, _optimizer(training).init(flow))
+    if not resume:
+        remove_checkpoint(path)
+    found = load_checkpoint(path, state)
+    if found is None:
+        return state, 0
+    state, info = found
+    if info["run"] != run_hash:
+        raise ValueError(f"{path} is of a run with another configuration; use --fresh, or another --workdir")
+    step, before = int(info["step"]), training.model_copy(update={"steps": int(info["steps"])})
+    if before.steps != training.steps and step > min(before.first_of_decay, training.first_of_decay):
+        raise ValueError(
+            f"{path} is at step {step}, where the learning rate falls already, of a run of {before.steps} steps: "
+            f"training.steps cannot become {training.steps}; set it back, or use --fresh"
+        )
+    return state, step
+
+
+def _schedule(training: FlowTrainingConfig) -> optax.Schedule:
+    rate, fall = training.learning_rate, training.first_of_decay
+    warmup = min(training.warmup_steps, fall)
+    return optax.join_schedules(
+        [
+            optax.linear_schedule(0.0, rate, warmup),
+            optax.constant_schedule(rate),
+            optax.linear_schedule(rate, 0.0, training.steps - fall),
+        ],
+        [warmup, fall],
+    )
+
+
+def _optimizer(training: FlowTrainingConfig) -> optax.GradientTransformation:
+    return optax.chain(
+        optax.clip_by_global_norm(training.clip_norm), optax.adam(_schedule(training), b2=0.99)
+    )
+
+
+def _loss(flow: Flow, standard: Standard, mocks: Mock) -> Float[Array, ""]:
+    """Mean of -log q of the true parameters."""
+    context = flow.context(jax.vmap(standard.features)(mocks.seen))
+    return -jnp.mean(flow.log_prob(context, mocks.v.T))
+
+
+@partial(jax.jit, static_argnames="static", donate_argnames="state")
+def _run_piece(
+    state: _State, key: Array, first: Array, model: ForwardModel, standard: Standard, static: _Static
+) -> tuple[_State, Float[Array, ""]]:
+    """The steps until the next report, and their mean loss."""
+    optimizer = _optimizer(static.training)
+
+    def step(state: _State, number: Array) -> tuple[_State, Array]:
+        mocks = draw_mocks(
+            jax.random.fold_in(key, number),
+            static.training.batch_size,
+            model,
+            static.coordinates,
+            static.noise,
+        )
+        value, gradient = jax.value_and_grad(_loss)(state.flow, standard, mocks)
+        updates, moved = optimizer.update(gradient, state.optimizer, state.flow)
+        return _State(optax.apply_updates(state.flow, updates), moved), value
+
+    state, losses = jax.lax.scan(step, state, first + jnp.arange(static.training.report_every))
+    return state, jnp.mean(losses)
+
+
+@jax.jit
+def _evaluate(flow: Flow, standard: Standard, mocks: Mock) -> Float[Array, ""]:
+    """The loss on galaxies that are kept aside."""
+
+    n = len(mocks.v)
+    size = min(_PIECE, n)
+    pieces = jax.tree.map(lambda leaf: leaf[: n // size * size].reshape(-1, size, *leaf.shape[1:]), mocks)
+    return jnp.mean(jax.lax.map(lambda some: _loss(flow, standard, some), pieces))

@@ -1,0 +1,146 @@
+"""Posteriors from a flow that nobody trained: the weights alone have to make them exact."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toy_flows import toy_config
+
+from starling.amortised import AmortisedSettings, Stage, Trained, amortised_posterior
+from starling.amortised.training import start_proposal
+from starling.inference import observe, take
+
+EVERYTHING = Trained((0.0, 0.0, 0.0, 0.0), (9.0, 9.0, 99.0, 1.0))
+SETTINGS = AmortisedSettings(
+    stages=(Stage(500), Stage(4000, 6)),
+    n_round=500,
+    worth=0.2,
+    batch_size=2,
+    error_floor=0.0,
+    model_error="none",
+)
+
+
+def _data(model, n, snr=20.0, seed=1):
+    theta = model.space.sample(jax.random.key(seed), (n,))
+    flux = np.asarray(jax.vmap(model)(theta), float)
+    error = np.abs(flux) / snr
+    zred = np.asarray(theta)[:, model.space.index("zred")]
+    noisy = flux + error * np.random.default_rng(seed).normal(size=flux.shape)
+    return observe(noisy, error, fixed={"zred": zred})
+
+
+def _closed(model, observation):
+    """Mean, covariance and log evidence (of the likelihood without its constants) of a linear model."""
+    at = jnp.asarray([0.0, 0.0, observation.fixed["zred"]])
+    matrix = np.asarray(jax.jacfwd(model)(at), float)[:, :2]
+    error = np.asarray(observation.flux_err, float)
+    residual = (np.asarray(observation.flux, float) - np.asarray(model(at), float)) / error
+    scaled = matrix / error[:, None]
+    precision = scaled.T @ scaled + np.eye(2)
+    covariance = np.linalg.inv(precision)
+    mean = covariance @ scaled.T @ residual
+    evidence = (
+        -0.5 * residual @ residual + 0.5 * mean @ precision @ mean - 0.5 * np.linalg.slogdet(precision)[1]
+    )
+    return mean, covariance, evidence
+
+
+def test_weights_make_the_posterior_of_a_linear_model(plain, untrained):
+    observations = _data(plain, 3)
+    result = amortised_posterior(jax.random.key(0), observations, plain, untrained, EVERYTHING, SETTINGS)
+    assert result.passed.all()
+    assert set(result.stage.tolist()) <= {1, 2}
+    for row in range(3):
+        mean, covariance, evidence = _closed(plain, take(observations, row))
+        draws = result.draws.theta[row].reshape(-1, 3)[:, :2].astype(float)
+        sigma = np.sqrt(np.diag(covariance))
+        error = 5.0 / np.sqrt(min(result.ess[row], len(draws)))
+        np.testing.assert_allclose((draws.mean(axis=0) - mean) / sigma, 0.0, atol=error)
+        np.testing.assert_allclose(
+            np.cov(draws.T) / np.outer(sigma, sigma), covariance / np.outer(sigma, sigma), atol=1.5 * error
+        )
+        assert result.log_evidence[row] == pytest.approx(evidence, abs=5.0 * result.log_evidence_error[row])
+        np.testing.assert_array_equal(draws.shape, (2000, 2))
+        assert np.all(result.draws.theta[row, ..., 2] == observations.fixed["zred"][row])
+
+
+def test_the_mass_is_drawn_with_its_posterior(massive):
+    proposal = start_proposal(toy_config(), massive)
+    observations = take(_data(massive, 1, snr=3.0), [0])
+    result = amortised_posterior(jax.random.key(0), observations, massive, proposal, EVERYTHING, SETTINGS)
+    assert result.passed.all()
+    axes = np.linspace(8.0, 12.0, 161), np.linspace(-4.0, 4.0, 41), np.linspace(-4.0, 4.0, 41)
+    grid = np.stack([one.ravel() for one in np.meshgrid(*axes, indexing="ij")], axis=1)
+    theta = np.column_stack([grid, np.full(len(grid), observations.fixed["zred"][0])])
+    flux = np.asarray(jax.jit(jax.vmap(massive))(jnp.asarray(theta, jnp.float32)), float)
+    one = take(observations, 0)
+    chi2 = np.sum(((np.asarray(one.flux) - flux) / np.asarray(one.flux_err)) ** 2, axis=1)
+    density = np.exp(-0.5 * (chi2 - chi2.min()) - 0.5 * np.sum(grid[:, 1:] ** 2, axis=1))
+    exact = density @ grid / density.sum()
+    spread = np.sqrt(density @ (grid - exact) ** 2 / density.sum())
+    found = result.draws.theta[0].reshape(-1, 4)[:, :3].astype(float)
+    np.testing.assert_allclose((found.mean(axis=0) - exact) / spread, 0.0, atol=0.25)
+    np.testing.assert_allclose(found.std(axis=0) / spread, 1.0, atol=0.2)
+
+
+def test_other_bands_than_the_flows_are_no_obstacle(plain, untrained):
+    some = plain.select(["twomass_J", "sdss_g0", "sdss_i0"])
+    other = replace(untrained, bands=(*untrained.bands[:5], "wise_w1"))
+    observations = _data(some, 2)
+    ours = amortised_posterior(jax.random.key(0), observations, some, untrained, EVERYTHING, SETTINGS)
+    unknown = amortised_posterior(jax.random.key(0), observations, some, other, EVERYTHING, SETTINGS)
+    assert ours.outside == ("", "")
+    assert "does not know twomass_J" in unknown.outside[0]
+    np.testing.assert_allclose(ours.log_evidence, unknown.log_evidence, atol=0.3)
+
+
+def test_a_limit_counts_as_the_likelihood_has_it(plain, untrained):
+    seen = _data(plain, 1)
+    limit = seen._replace(upper_limit=seen.upper_limit.at[0, 0].set(True))
+    free = seen._replace(mask=seen.mask.at[0, 0].set(False))
+    evidence = [
+        amortised_posterior(jax.random.key(0), one, plain, untrained, EVERYTHING, SETTINGS).log_evidence[0]
+        for one in (limit, free)
+    ]
+    # at most all of the posterior without the band is below its limit
+    assert evidence[0] < evidence[1] + 0.05
+
+
+def test_who_cannot_be_fitted_fails_alone(plain, untrained):
+    good = _data(plain, 2)
+    bad = good._replace(flux=good.flux.at[0, 0].set(jnp.nan))
+    result = amortised_posterior(jax.random.key(0), bad, plain, untrained, EVERYTHING, SETTINGS)
+    assert result.stage[0] == 0
+    assert not result.passed[0]
+    assert result.passed[1]
+    assert "not finite" in result.draws.problems[0]
+
+
+def test_galaxies_unlike_the_training_are_named(plain, untrained):
+    observations = _data(plain, 2, snr=5.0)
+    narrow = Trained((0.5, 0.0, 0.0, 0.0), (0.9, 9.0, 99.0, 1.0))
+    result = amortised_posterior(jax.random.key(0), observations, plain, untrained, narrow, SETTINGS)
+    assert all("median error" in words and "trained: 50.0% to 90.0%" in words for words in result.outside)
+
+
+def test_what_a_flow_is_not_for_is_refused(plain, massive, untrained):
+    observations = _data(massive, 1)
+    with pytest.raises(ValueError, match="the model has 'linear', or other priors"):
+        amortised_posterior(jax.random.key(0), observations, massive, untrained, EVERYTHING, SETTINGS)
+    free = _data(plain, 1)._replace(fixed={})
+    with pytest.raises(ValueError, match="known zred, these have nothing fixed"):
+        amortised_posterior(jax.random.key(0), free, plain, untrained, EVERYTHING, SETTINGS)
+    with pytest.raises(ValueError, match="stages must be some"):
+        AmortisedSettings(stages=())
+
+
+def test_a_galaxys_draws_do_not_depend_on_its_neighbours(plain, untrained):
+    observations = _data(plain, 3)
+    all_three = amortised_posterior(jax.random.key(0), observations, plain, untrained, EVERYTHING, SETTINGS)
+    two = amortised_posterior(
+        jax.random.key(0), take(observations, [0, 1]), plain, untrained, EVERYTHING, SETTINGS
+    )
+    np.testing.assert_allclose(two.log_evidence, all_three.log_evidence[:2], rtol=1e-5)

@@ -1,0 +1,91 @@
+"""Pareto smoothing, masses, and adaptation: what turns draws of a flow into a posterior."""
+
+import itertools
+
+import arviz_stats
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from starling.amortised.adapt import Adaptation, adapt, draw, log_density, of_flow, temper
+from starling.amortised.mass import Amplitude, draw_log_mass
+from starling.amortised.psis import fit_pareto, pareto_quantile, resample, smooth
+
+
+@pytest.mark.parametrize("shape", [0.2, 0.6, 1.2])
+def test_shape_of_a_pareto_tail_is_found(shape):
+    excess = np.sort(pareto_quantile(np.random.default_rng(0).uniform(size=3000), shape, 2.0))
+    found, scale = fit_pareto(excess)
+    # the standard error of the shape is (1 + k) / sqrt(n)
+    assert found == pytest.approx(shape, abs=4.0 * (1.0 + shape) / np.sqrt(3000))
+    assert scale == pytest.approx(2.0, rel=0.15)
+
+
+@pytest.mark.parametrize("width", [0.7, 1.0, 2.0])
+def test_smoothing_is_that_of_arviz(width):
+    z = width * np.random.default_rng(1).normal(size=4000)
+    log_weights = -0.5 * z**2 + 0.5 * (z / width) ** 2 + (0.1 * np.random.default_rng(2).normal(size=4000))
+    smoothed = smooth(log_weights)
+    theirs, k_hat = arviz_stats.base.array_stats.psislw(-log_weights)  # it takes log likelihoods
+    assert smoothed.k_hat == pytest.approx(float(k_hat), abs=0.02)
+    np.testing.assert_allclose(smoothed.weights, np.exp(theirs) / np.exp(theirs).sum(), rtol=0.03, atol=1e-7)
+    assert smoothed.log_mean == pytest.approx(np.log(np.mean(np.exp(log_weights))))
+
+
+def test_weights_that_say_nothing_fail():
+    nothing = smooth(np.full(500, -np.inf))
+    assert nothing.k_hat == np.inf
+    assert nothing.ess == 0.0
+    one = np.full(500, -np.inf)
+    one[3] = 0.0
+    assert smooth(one).k_hat == np.inf
+    assert smooth(one).ess == pytest.approx(1.0)
+
+
+def test_resampling_keeps_the_weights():
+    weights = np.array([0.5, 0.0, 0.3, 0.2])
+    kept = resample(np.random.default_rng(0), weights, 1000)
+    np.testing.assert_allclose(np.bincount(kept, minlength=4) / 1000, weights, atol=1.5e-3)
+
+
+@pytest.mark.parametrize(("mean", "sigma"), [(1.0, 0.02), (1.0, 0.7), (-0.3, 0.5), (1e6, 10.0)])
+def test_density_of_the_mass_is_that_of_the_draws(mean, sigma):
+    uniforms = jax.random.uniform(jax.random.key(0), (20000, 2))
+    amplitude = Amplitude(jnp.asarray(mean), jnp.asarray(sigma))
+    mass, log_q = jax.vmap(lambda u: draw_log_mass(u, amplitude, 10.0, 8.0, 12.0))(uniforms)
+    mass, density = np.asarray(mass, float), np.exp(np.asarray(log_q, float))
+    assert np.all((mass >= 8.0) & (mass <= 12.0))
+    edges = np.quantile(mass, np.linspace(0.02, 0.98, 9))
+    for low, high in itertools.pairwise(edges):
+        # importance sampling of a box: its width, within the scatter of the weights
+        weight = ((mass > low) & (mass < high)) / density
+        error = weight.std() / np.sqrt(weight.size)
+        assert weight.mean() == pytest.approx(high - low, abs=5.0 * error)
+
+
+def test_adaptation_finds_a_distant_narrow_posterior():
+    mean, scale = jnp.asarray([2.0, -1.5, 0.0]), jnp.asarray([0.05, 0.3, 1.0])
+
+    def target(key, z):
+        del key
+        return -0.5 * jnp.sum(((z - mean[:, None]) / scale[:, None]) ** 2, axis=0)
+
+    plan = Adaptation(8, 1000, 0.2)
+    mixture = jax.jit(lambda key: adapt(key, target, of_flow(3), plan))(jax.random.key(0))
+    np.testing.assert_allclose(mixture.mean, mean, atol=0.3)
+    z = draw(jax.random.key(1), mixture, 4000)
+    smoothed = smooth(np.asarray(target(None, z) - log_density(mixture, z), float))
+    assert smoothed.ess > 1500
+    assert smoothed.k_hat < 0.5
+    exact = float(1.5 * np.log(2.0 * np.pi) + np.log(np.prod(np.asarray(scale))))
+    assert smoothed.log_mean == pytest.approx(exact, abs=0.1)
+
+
+def test_tempered_weights_are_worth_what_was_asked_for():
+    weights, power = temper(-50.0 * jnp.abs(jax.random.normal(jax.random.key(0), (1000,))), 100.0)
+    assert 1.0 / float(jnp.sum(weights**2)) == pytest.approx(100.0, rel=0.02)
+    assert 0.0 < float(power) < 1.0
+    weights, power = temper(jnp.zeros(10), 5.0)
+    np.testing.assert_allclose(weights, 0.1, rtol=1e-6)
+    assert float(power) == 1.0
