@@ -116,12 +116,20 @@ class Processes:
         self.workers.remove(worker)
         worker.end()
         if attempts >= ATTEMPTS:
-            code = worker.process.exitcode
-            how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
             raise ExecutionError(
-                f"{attempts} worker processes ended ({how}) while they made part {part}: most often there is no memory "
-                "left: use fewer --workers or smaller parts. What is finished is safe, and the same command goes on"
+                f"{attempts} worker processes ended ({_how(worker.process.exitcode)}) while they made part {part}. What "
+                "is finished is safe, and the same command goes on"
             )
+
+
+def _how(code: int | None) -> str:
+    """How a process ended, and the most likely mend."""
+    if code is not None and code < 0:
+        return f"signal {-code}: most often no memory is left: use fewer --workers or smaller parts"
+    return (
+        f"exit code {code}, see what they said above; a script that starts processes needs "
+        "`if __name__ == '__main__':` around what it does"
+    )
 
 
 def _ready(workers: list[_Worker]) -> list[_Worker]:
