@@ -117,8 +117,8 @@ class Processes:
         worker.end()
         if attempts >= ATTEMPTS:
             raise ExecutionError(
-                f"{attempts} worker processes ended ({_how(worker.process.exitcode)}) while they made part {part}. What "
-                "is finished is safe, and the same command goes on"
+                f"{attempts} worker processes ended ({_how(worker.process.exitcode)}) while they made part {part}. "
+                "What is finished is safe, and the same command goes on"
             )
 
 
