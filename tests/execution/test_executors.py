@@ -30,6 +30,20 @@ from starling.simulation import simulate_set
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:distributed")
 
 
+@pytest.fixture(autouse=True)
+def _ends() -> Iterator[None]:
+    """A worker that never comes is waited for; a test that waits for one fails."""
+
+    def give_up(*_: object) -> None:
+        raise TimeoutError("nobody did the work")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(300)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Dask]:
     pytest.importorskip("distributed")
