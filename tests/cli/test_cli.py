@@ -10,24 +10,14 @@ import pytest
 import xarray as xr
 import yaml
 from astropy.table import Table
-from typer.testing import CliRunner
+from commands import call
 
-from starling.cli import app, fits
+from starling.cli import fits
 from starling.cli.measure import Measurements
 from starling.emulators import default_path, read_header
 from starling.forward import Part
 from starling.validation.emulator import NewErrors
 from tests.cli.conftest import ToyModel
-
-runner = CliRunner()
-
-
-def call(*words: object) -> tuple[int, str]:
-    """Exit code and everything a command said, with line breaks of the terminal taken out."""
-    result = runner.invoke(app, [str(word) for word in words])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, " ".join(result.output.split())
 
 
 def test_version_and_help() -> None:

@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import commands
 import jax
 import numpy as np
 import pytest
-import yaml
 from astropy.table import Table
-from typer.testing import CliRunner
+from commands import write
 
-from starling.cli import app
 from starling.cli import shards as of_shards
 from starling.cli import spectra as of_spectra
 from starling.cli import training_sets as of_training_sets
@@ -30,7 +29,6 @@ from starling.simulation.store import read_manifest
 from tests.emulators.conftest import BANDS, DESCRIPTION, NETWORKS, SPACE, jax_simulator, toy_simulator
 from tests.emulators.spectra import test_spectrum_emulator as toy_spectra
 
-runner = CliRunner()
 TRAINING: dict[str, Any] = {
     "name": "toy",
     "bands": list(BANDS),
@@ -41,19 +39,9 @@ TRAINING: dict[str, Any] = {
 
 
 def call(*words: object) -> tuple[int, str]:
-    if words[0] == "simulate" and not {"--workers", "-x"} & set(
-        words
-    ):  # the made-up simulator is in this process only
-        words = (*words, "--workers", 1)
-    result = runner.invoke(app, [str(word) for word in words])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, " ".join(result.output.split())
-
-
-def write(path: Path, content: dict[str, Any]) -> Path:
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    return path
+    if words[0] == "simulate" and not {"--workers", "-x"} & {str(word) for word in words}:
+        words = (*words, "--workers", 1)  # the made-up simulator is in this process only
+    return commands.call(*words)
 
 
 @contextmanager

@@ -14,11 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
+from commands import call
 from fsps_training import FSPS_TRAINING
 from toy_tables import make_toy_tables
-from typer.testing import CliRunner
 
-from starling.cli import app
 from starling.cli.training_sets import check_inputs
 from starling.emulators.files import load_emulator, read_header
 from starling.emulators.spectra.config import load_any_config
@@ -39,13 +38,6 @@ TRAINING: dict[str, Any] = {
     "network": {"kind": "direct", "width": 8, "depth": 1},
     "training": {"stages": [{"epochs": 1, "batch_size": 16}]},
 }
-
-
-def call(*words: object) -> tuple[int, str]:
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, " ".join(result.output.split())
 
 
 def write(path: Path, tables: Path) -> Path:

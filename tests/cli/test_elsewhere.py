@@ -11,11 +11,10 @@ import pytest
 import xarray as xr
 import yaml
 from astropy.table import Table
+from commands import call, write
 from toy_emulators import toy_emulator
-from typer.testing import CliRunner
 
 from starling.catalogues import read_config
-from starling.cli import app
 from starling.cli.fits import OPENER, Place, fit_job
 from starling.cli.shards import shard_job
 from starling.emulators.files import save_emulator
@@ -24,7 +23,6 @@ from starling.execution import ExecutionError, Job
 from starling.photometry import load_bands
 from tests.cli.conftest import BANDS, SHORT
 
-runner = CliRunner()
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:distributed")
 SETS: dict[str, Any] = {
     "name": "few",
@@ -33,18 +31,6 @@ SETS: dict[str, Any] = {
     "bands": ["sdss_g0", "sdss_r0"],
     "draws": {"given": {"points": "points.csv", "chunk": 4}, "even": {"n": 30, "chunk": 8}},  # not sorted
 }
-
-
-def call(*words: object) -> tuple[int, str]:
-    result = runner.invoke(app, [str(word) for word in words])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, " ".join(result.output.split())
-
-
-def write(path: Path, content: dict[str, Any]) -> Path:
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    return path
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -269,6 +269,8 @@ def _gone(pids: list[int]) -> bool:
         ("kind: dask", "one of `scheduler`, `local` and `slurm`"),
         ("{kind: dask, scheduler: 'tcp://a:1', local: {workers: 2}}", "give one of them"),
         ("{kind: dask, local: {}, workers: 3}", "leave `workers` out"),
+        ("{kind: dask, scheduler: 'tcp://a:1', threads_per_worker: 2}", "leave `threads_per_worker` out"),
+        ("{kind: threads, threads_per_worker: 2}", "leave `threads_per_worker` out"),
         ("{kind: processes, scheduler: 'tcp://a:1'}", "`scheduler` is for `kind: dask`"),
         ("{kind: dask, slurm: {jobs: 2, option: {}}}", "did you mean 'options'"),
         ("{kind: processes, workers: 0}", "greater than 0"),

@@ -78,10 +78,12 @@ def fit_catalogue(
     """
     fit, order = fit_of(config, catalogue, emulator, truth)
     total, model = len(fit.ids), emulator.model.select(catalogue.bands)
-    job = None if execution is None or place is None else fit_job(config, place, folder)
+    # threads of this process have nothing to open: the devices are shared out inside a part
+    away = None if execution is None or execution.kind == "threads" else execution
+    job = None if away is None or place is None else fit_job(config, place, folder)
     try:
         with (
-            open_executor(execution, console.print) if execution and job else nullcontext() as executor,
+            open_executor(away, console.print) if away and job else nullcontext() as executor,
             progress_bar(console, total) as show,
         ):
             tree = run(

@@ -56,10 +56,16 @@ class ExecutionConfig(Section):
                 raise ValueError(
                     "a dask cluster is one of `scheduler`, `local` and `slurm`: give one of them"
                 )
+            if self.scheduler is not None and "threads_per_worker" in self.model_fields_set:
+                raise ValueError(
+                    "the threads of a cluster that runs already are set: leave `threads_per_worker` out"
+                )
             if self.workers is not None:
                 raise ValueError("the workers of a cluster are its own matter: leave `workers` out")
         elif given:
             raise ValueError(f"`{given[0]}` is for `kind: dask`")
+        elif self.kind == "threads" and "threads_per_worker" in self.model_fields_set:
+            raise ValueError("threads of this process share JAX's: leave `threads_per_worker` out")
         return self
 
     @property
