@@ -1,5 +1,7 @@
 """Commands as a user gives them, in the tests' own process, and configurations for them."""
 
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,3 +25,13 @@ def write(path: Path, content: dict[str, Any]) -> Path:
     """A configuration in a file."""
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
+
+
+def gone(pids: Iterable[int]) -> bool:
+    """Whether processes end within some seconds: what is killed stays in /proc until somebody collects it."""
+    paths = [Path(f"/proc/{pid}") for pid in pids]
+    for _ in range(400):
+        if not any(path.exists() for path in paths):
+            return True
+        time.sleep(0.05)
+    return False

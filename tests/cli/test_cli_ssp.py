@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
-from commands import call
+from commands import call, gone
 from fsps_training import FSPS_TRAINING
 from toy_tables import make_toy_tables
 
@@ -181,7 +181,7 @@ def test_ctrl_c_ends_fsps_and_leaves_nothing(fsps_home: Path, tmp_path: Path) ->
     assert b"stopped" in said
     assert b"Traceback" not in said
     assert found
-    assert not any(Path(f"/proc/{child}").exists() for child in found)
+    assert gone(map(int, found))
     assert list(tmp_path.iterdir()) == []
 
 

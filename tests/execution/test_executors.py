@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import gone
 from toy_work import SHARDS, WORK, open_work, toy_plan, toy_simulator
 
 from starling.execution import (
@@ -250,16 +251,8 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path, how: sig
         # Ctrl-C goes to the whole group of processes of a terminal
         (os.kill if how == signal.SIGKILL else os.killpg)(process.pid, how)
     assert process.returncode != 0
-    assert _gone(pids)
+    assert gone(pids)
     assert len(files(tmp_path, "part-*")) < 400
-
-
-def _gone(pids: list[int]) -> bool:
-    for _ in range(400):
-        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
-            return True
-        time.sleep(0.05)
-    return False
 
 
 @pytest.mark.parametrize(
@@ -341,7 +334,7 @@ def test_jobs_of_slurm(
     assert "export PJRT_NPROC=1" in script
     assert sys.executable in script
     assert {done.result["threads"] for done in results} == {"1"}
-    assert all(_gone([pid]) for pid in slurm())
+    assert all(gone([pid]) for pid in slurm())
 
 
 def test_work_can_be_opened_without_an_executor(tmp_path: Path) -> None:
