@@ -12,6 +12,7 @@ from starling.catalogues.errors import CatalogueError
 from starling.catalogues.findings import Finding
 from starling.catalogues.photometry import clean_band, read_band
 from starling.catalogues.read import Numbers, Tables, comparison_columns, numbers, read_tables
+from starling.catalogues.status import Status, findings_of, status_of_rows
 from starling.configuration import nearest
 from starling.inference.observation import Observation, observe
 
@@ -22,7 +23,8 @@ class Catalogue(NamedTuple):
     """Galaxies ready for a fit: everything has one entry per galaxy, in the order of the table.
 
     ``observations`` are in maggies and hold the redshift as ``fixed["zred"]`` unless it is free. ``extra`` has the
-    comparison columns, ``rows`` the row numbers in the table (from 1), ``total_rows`` how many rows that had.
+    comparison columns, ``rows`` the row numbers in the table (from 1), ``total_rows`` how many rows that had. Of all of
+    those there are ``table_ids`` and ``status`` (``starling.catalogues.status``, 0 for those to be fitted).
     """
 
     ids: tuple[str, ...]
@@ -33,6 +35,8 @@ class Catalogue(NamedTuple):
     rows: np.ndarray
     total_rows: int
     findings: list[Finding]
+    table_ids: tuple[str, ...]
+    status: np.ndarray
 
 
 def load_catalogue(
@@ -70,15 +74,17 @@ def load_catalogue(
     limit = np.stack([band.limit for band in clean], axis=1)
 
     z = _redshifts(config.redshift, tables)
+    problems = []
     if z is not None:
         column = config.redshift.column or "redshift.value"
-        findings += check_redshift(tables.ids, selected, column, z, *bounds[REDSHIFT])
+        problems += check_redshift(selected, column, z, *bounds[REDSHIFT])
     used = (mask & ~limit).sum(axis=1)
-    findings += check_rows(tables.ids, selected, config.table.id, used, config.photometry.min_bands)
-
-    left_out = {finding.row for finding in findings if finding.level == "left out"}
-    fit = np.array([row for row in np.flatnonzero(selected) if row + 1 not in left_out], dtype=int)
-    fit = _at_most(fit, config.table.select)
+    problems += check_rows(tables.ids, selected, config.table.id, used, config.photometry.min_bands)
+    findings += findings_of(problems, tables.ids)
+    status = status_of_rows(problems, selected)
+    possible = np.flatnonzero(status == Status.PASSED)
+    fit = _at_most(possible, config.table.select)
+    status[np.setdiff1d(possible, fit)] = Status.NOT_TAKEN
     if fit.size == 0:
         raise CatalogueError(
             f"{path}: no galaxy can be fitted\n" + _first_reasons(findings, int(selected.sum()))
@@ -102,6 +108,8 @@ def load_catalogue(
         rows=fit + 1,
         total_rows=len(tables.ids),
         findings=[item for item in findings if item.level == "left out" or item.row == 0 or item.row in kept],
+        table_ids=tables.ids,
+        status=status,
     )
 
 
