@@ -1,6 +1,7 @@
 """One row per galaxy: percentiles of every parameter and derived quantity, and whether the fit can be trusted."""
 
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import xarray as xr
@@ -111,6 +112,7 @@ def _add(table: Table, name: str, values: np.ndarray, attrs: dict) -> None:
     table[name] = Column(values, unit=unit, description=meaning or None)
 
 
+@cache  # astropy takes long to find out that it does not know a unit
 def _unit(text: str) -> units.UnitBase | None:
     try:
         return units.Unit(text) if text else None
