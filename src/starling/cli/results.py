@@ -16,7 +16,7 @@ from starling.inference import save
 from starling.plotting.comparison import Comparison
 from starling.plotting.report import write_report
 from starling.runs import open_run, write_table
-from starling.runs.folder import PARTS
+from starling.runs.folder import PARTS, cannot_write
 
 POSTERIOR = {"netcdf": "posterior.nc", "zarr": "posterior.zarr"}
 REPORTED = 200  # galaxies in the report of a large run
@@ -36,7 +36,11 @@ def write_results(
     """All results, with the posterior in one file; summary and tree have the galaxies in the order of the catalogue."""
     galaxies = np.arange(len(catalogue.ids))
     _add_catalogue(tree, catalogue, galaxies)
-    posterior = save(tree, folder / POSTERIOR[config.output.format])
+    posterior = folder / POSTERIOR[config.output.format]
+    try:
+        save(tree, posterior)
+    except OSError as error:
+        raise cannot_write(posterior, error) from error
     files = {"posterior": posterior} | _write_tables(config.output, catalogue, summary, folder)
     files |= _write_report(config, catalogue, tree, galaxies, folder, title)
     return Results(summary, files, tree)

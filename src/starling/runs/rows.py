@@ -38,7 +38,9 @@ def encode_rows(table: Table, record: Mapping[str, Any]) -> bytes:
 def decode_rows(content: bytes, columns: Sequence[str] | None = None) -> Rows:
     """The rows, or some of their columns; ValueError where they are not whole."""
     try:
-        found = pq.read_table(BytesIO(content), columns=columns, page_checksum_verification=True)
+        found = pq.read_table(
+            BytesIO(content), columns=columns, page_checksum_verification=True, use_threads=False
+        )
         return Rows(found, json.loads((found.schema.metadata or {})[_RECORD]))
     except (pa.ArrowException, OSError, KeyError) as error:
         raise ValueError(f"no rows of a run: {error}") from error
