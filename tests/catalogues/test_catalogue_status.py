@@ -1,9 +1,11 @@
 """What became of every row of a table."""
 
+from collections.abc import Callable
+
 import numpy as np
 from astropy.table import Table
 
-from starling.catalogues import parse_config
+from starling.catalogues import Catalogue, parse_config
 from starling.catalogues.status import (
     MEANING,
     Problem,
@@ -31,6 +33,29 @@ def test_numbers_do_not_change() -> None:
     assert [Status[name].value for name in names] == list(range(10, 17))
     assert set(MEANING) == set(Status)
     assert all(len(keyword) <= 8 for keyword in status_header())
+
+
+def test_every_row_of_a_table_has_one(
+    make_table: Callable[..., Table], read: Callable[..., Catalogue]
+) -> None:
+    table = make_table()
+    table["id"] = [str(i) for i in table["id"]]
+    table["id"][[2, 3]] = ["", "100"]
+    table["z"][[4, 5]] = [np.nan, 9.0]
+    for name in ("f_g", "f_r", "f_h"):
+        table[name][6] = -99
+    table["f_g"][7] = -99
+    catalogue = read(
+        table, table__select={"max_rows": 3, "cuts": {"z": {"max": 10}}}, photometry__min_bands=1
+    )
+    # the cut leaves out what has no redshift
+    assert list(catalogue.status[:11]) == [0, 0, 11, 12, 10, 14, 15, 0, 16, 16, 16]
+    assert set(catalogue.status[11:]) == {16}
+    assert list(catalogue.rows) == [1, 2, 8]
+    assert catalogue.table_ids[:4] == ("100", "101", "", "100")
+    assert read(make_table(), table__select={"ids": ["103"]}).status.tolist() == [10] * 3 + [0] + [10] * 20
+    table["z"][0] = np.nan
+    assert read(table).status[0] == 13
 
 
 def test_the_first_of_several_problems_counts() -> None:
