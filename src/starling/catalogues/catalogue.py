@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from astropy.table import Table
 
 from starling.catalogues.check import check_bands, check_fixed, check_redshift, check_rows, check_units
 from starling.catalogues.config import FitConfig, RedshiftConfig, Select
-from starling.catalogues.errors import CatalogueError
+from starling.catalogues.errors import CatalogueError, NothingToFit
 from starling.catalogues.findings import Finding
 from starling.catalogues.photometry import clean_band, read_band
 from starling.catalogues.read import Numbers, Tables, comparison_columns, numbers, read_tables
@@ -44,14 +45,14 @@ def load_catalogue(
     *,
     available_bands: Sequence[str],
     bounds: Mapping[str, tuple[float, float]],
-    table: Path | None = None,
+    table: Path | Table | None = None,
     folder: Path | None = None,
     model: str = "the forward model",
 ) -> Catalogue:
     """The galaxies of a table that a forward model can be fitted to.
 
     ``available_bands`` and ``bounds`` (parameter -> lowest and highest value) say what the model covers. ``table``
-    overrides the configured path; relative paths of the configuration count from ``folder``, by default that of
+    overrides the configured one; relative paths of the configuration count from ``folder``, by default that of
     the table.
 
     Raises CatalogueError for what concerns the table as a whole. What is wrong with a single row is a finding: the
@@ -60,8 +61,10 @@ def load_catalogue(
     names = tuple(config.photometry.bands)
     check_bands(names, available_bands, model)
     check_fixed(config.model.fixed, bounds)
-    path, folder = _locate(config, table, folder)
-    tables = read_tables(config, path, folder)
+    path, folder = (
+        ("the table", folder or Path()) if isinstance(table, Table) else _locate(config, table, folder)
+    )
+    tables = read_tables(config, table if isinstance(table, Table) else Path(path), folder)
     selected, findings = _select(config.table.select, config.table.id, tables)
 
     raw = [read_band(tables, config.photometry, name) for name in names]
@@ -86,9 +89,8 @@ def load_catalogue(
     fit = _at_most(possible, config.table.select)
     status[np.setdiff1d(possible, fit)] = Status.NOT_TAKEN
     if fit.size == 0:
-        raise CatalogueError(
-            f"{path}: no galaxy can be fitted\n" + _first_reasons(findings, int(selected.sum()))
-        )
+        reasons = _first_reasons(findings, int(selected.sum()))
+        raise NothingToFit(f"{path}: no galaxy can be fitted\n{reasons}", status)
     kept = {int(row) + 1 for row in fit}
     fixed = {name: np.full(fit.size, value) for name, value in config.model.fixed.items()}
     if z is not None:
