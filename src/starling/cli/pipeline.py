@@ -114,7 +114,7 @@ def say_results(console: Console, results: Results) -> None:
         "" if passed.all() else " (the column `flag` of the summary says what is wrong with the others)"
     )
     for name, path in results.files.items():
-        console.print(f"  {name:<10}{path}", highlight=False, soft_wrap=True)
+        console.print(f"  {name:<17}{path}", highlight=False, soft_wrap=True)
 
 
 def this_command() -> str:
