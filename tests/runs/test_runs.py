@@ -161,15 +161,15 @@ def test_a_full_disk_stops_before_sampling(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_disk_that_fills_up_keeps_the_parts_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = xr.DataTree.to_netcdf
+    write = Path.write_bytes
 
-    def fail(tree: xr.DataTree, path: str, **options: object) -> None:
-        if "00001" in path:
+    def fail(path: Path, content: bytes) -> int:
+        if "00001" in path.name:
             raise OSError(28, "No space left on device")
-        write(tree, path, **options)
+        return write(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(xr.DataTree, "to_netcdf", fail)
+        patch.setattr(Path, "write_bytes", fail)
         with pytest.raises(RunError, match="No space left on device; earlier parts are safe"):
             do(tmp_path, Sampler())
     sample = Sampler()

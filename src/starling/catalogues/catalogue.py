@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from astropy.table import Table
 
 from starling.catalogues.check import check_bands, check_fixed, check_redshift, check_rows, check_units
 from starling.catalogues.config import FitConfig, RedshiftConfig, Select
-from starling.catalogues.errors import CatalogueError
+from starling.catalogues.errors import CatalogueError, NothingToFit
 from starling.catalogues.findings import Finding
 from starling.catalogues.photometry import clean_band, read_band
 from starling.catalogues.read import Numbers, Tables, comparison_columns, numbers, read_tables
+from starling.catalogues.status import Status, findings_of, status_of_rows
 from starling.configuration import nearest
 from starling.inference.observation import Observation, observe
 
@@ -22,7 +24,8 @@ class Catalogue(NamedTuple):
     """Galaxies ready for a fit: everything has one entry per galaxy, in the order of the table.
 
     ``observations`` are in maggies and hold the redshift as ``fixed["zred"]`` unless it is free. ``extra`` has the
-    comparison columns, ``rows`` the row numbers in the table (from 1), ``total_rows`` how many rows that had.
+    comparison columns, ``rows`` the row numbers in the table (from 1), ``total_rows`` how many rows that had. Of all of
+    those there are ``table_ids`` and ``status`` (``starling.catalogues.status``, 0 for those to be fitted).
     """
 
     ids: tuple[str, ...]
@@ -33,6 +36,8 @@ class Catalogue(NamedTuple):
     rows: np.ndarray
     total_rows: int
     findings: list[Finding]
+    table_ids: tuple[str, ...]
+    status: np.ndarray
 
 
 def load_catalogue(
@@ -40,14 +45,14 @@ def load_catalogue(
     *,
     available_bands: Sequence[str],
     bounds: Mapping[str, tuple[float, float]],
-    table: Path | None = None,
+    table: Path | Table | None = None,
     folder: Path | None = None,
     model: str = "the forward model",
 ) -> Catalogue:
     """The galaxies of a table that a forward model can be fitted to.
 
     ``available_bands`` and ``bounds`` (parameter -> lowest and highest value) say what the model covers. ``table``
-    overrides the configured path; relative paths of the configuration count from ``folder``, by default that of
+    overrides the configured one; relative paths of the configuration count from ``folder``, by default that of
     the table.
 
     Raises CatalogueError for what concerns the table as a whole. What is wrong with a single row is a finding: the
@@ -56,8 +61,10 @@ def load_catalogue(
     names = tuple(config.photometry.bands)
     check_bands(names, available_bands, model)
     check_fixed(config.model.fixed, bounds)
-    path, folder = _locate(config, table, folder)
-    tables = read_tables(config, path, folder)
+    path, folder = (
+        ("the table", folder or Path()) if isinstance(table, Table) else _locate(config, table, folder)
+    )
+    tables = read_tables(config, table if isinstance(table, Table) else Path(path), folder)
     selected, findings = _select(config.table.select, config.table.id, tables)
 
     raw = [read_band(tables, config.photometry, name) for name in names]
@@ -70,19 +77,20 @@ def load_catalogue(
     limit = np.stack([band.limit for band in clean], axis=1)
 
     z = _redshifts(config.redshift, tables)
+    problems = []
     if z is not None:
         column = config.redshift.column or "redshift.value"
-        findings += check_redshift(tables.ids, selected, column, z, *bounds[REDSHIFT])
+        problems += check_redshift(selected, column, z, *bounds[REDSHIFT])
     used = (mask & ~limit).sum(axis=1)
-    findings += check_rows(tables.ids, selected, config.table.id, used, config.photometry.min_bands)
-
-    left_out = {finding.row for finding in findings if finding.level == "left out"}
-    fit = np.array([row for row in np.flatnonzero(selected) if row + 1 not in left_out], dtype=int)
-    fit = _at_most(fit, config.table.select)
+    problems += check_rows(tables.ids, selected, config.table.id, used, config.photometry.min_bands)
+    findings += findings_of(problems, tables.ids)
+    status = status_of_rows(problems, selected)
+    possible = np.flatnonzero(status == Status.PASSED)
+    fit = _at_most(possible, config.table.select)
+    status[np.setdiff1d(possible, fit)] = Status.NOT_TAKEN
     if fit.size == 0:
-        raise CatalogueError(
-            f"{path}: no galaxy can be fitted\n" + _first_reasons(findings, int(selected.sum()))
-        )
+        reasons = _first_reasons(findings, int(selected.sum()))
+        raise NothingToFit(f"{path}: no galaxy can be fitted\n{reasons}", status)
     kept = {int(row) + 1 for row in fit}
     fixed = {name: np.full(fit.size, value) for name, value in config.model.fixed.items()}
     if z is not None:
@@ -102,6 +110,8 @@ def load_catalogue(
         rows=fit + 1,
         total_rows=len(tables.ids),
         findings=[item for item in findings if item.level == "left out" or item.row == 0 or item.row in kept],
+        table_ids=tables.ids,
+        status=status,
     )
 
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from starling.catalogues.errors import CatalogueError
-from starling.catalogues.findings import Finding, rows_where
+from starling.catalogues.findings import Finding
 from starling.catalogues.photometry import RawBand
 from starling.catalogues.read import Numbers
+from starling.catalogues.status import Problem, Status
 from starling.catalogues.units import AB_MAGNITUDE, Unit, ab_magnitude, alternatives, to_maggies
 from starling.configuration import nearest
 
@@ -120,30 +121,32 @@ def _look_like_magnitudes(value: np.ndarray, error: np.ndarray) -> bool:
 
 def check_rows(
     ids: tuple[str, ...], selected: np.ndarray, id_column: str, used_bands: np.ndarray, min_bands: int
-) -> list[Finding]:
+) -> list[Problem]:
     """Rows that cannot be fitted for want of an ID of their own or of enough usable bands."""
     no_id = np.array([key == "" for key in ids], bool) & selected
-    findings = rows_where(no_id, ids, "left out", id_column, "no ID")
-    first: dict[str, int] = {}
+    again = np.zeros(selected.size, bool)
+    seen: set[str] = set()
     for row in np.flatnonzero(selected & ~no_id):
-        if ids[row] in first:
-            reason = "duplicate ID; the first row with it is used"
-            findings.append(Finding("left out", int(row) + 1, ids[row], id_column, "", reason))
-        first.setdefault(ids[row], int(row))
+        again[row] = ids[row] in seen
+        seen.add(ids[row])
     few = selected & (used_bands < min_bands)
     reason = "no usable band" if min_bands == 1 else f"fewer than {min_bands} usable bands"
-    return findings + rows_where(few, ids, "left out", "photometry", reason)
+    return [
+        Problem(Status.NO_ID, no_id, id_column, "no ID"),
+        Problem(Status.DUPLICATE_ID, again, id_column, "duplicate ID; the first row with it is used"),
+        Problem(Status.TOO_FEW_BANDS, few, "photometry", reason),
+    ]
 
 
-def check_redshift(
-    ids: tuple[str, ...], selected: np.ndarray, column: str, z: Numbers, low: float, high: float
-) -> list[Finding]:
+def check_redshift(selected: np.ndarray, column: str, z: Numbers, low: float, high: float) -> list[Problem]:
     """Rows whose redshift is missing, no number or outside what the forward model covers."""
     missing = selected & ~np.isfinite(z.values)
     outside = selected & ~missing & ~((z.values >= low) & (z.values <= high))
-    return rows_where(missing, ids, "left out", column, "no redshift") + rows_where(
-        outside, ids, "left out", column, f"redshift outside {low:g} to {high:g}, the range of the model"
-    )
+    reason = f"redshift outside {low:g} to {high:g}, the range of the model"
+    return [
+        Problem(Status.NO_REDSHIFT, missing, column, "no redshift"),
+        Problem(Status.REDSHIFT_OUTSIDE, outside, column, reason),
+    ]
 
 
 def check_fixed(fixed: Mapping[str, float], bounds: Mapping[str, tuple[float, float]]) -> None:

@@ -22,6 +22,8 @@ from starling.configuration import Section, check, explain, nearest, read_yaml
 from starling.inference.noise import ModelError
 from starling.inference.settings import SamplerSettings
 
+TableFormat = Literal["ecsv", "fits", "parquet"]
+Quantity = Literal["derived", "sfh", "predicted"]  # what can be computed again from the parameters
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -216,11 +218,23 @@ class ModelConfig(Section):
 
 
 class OutputConfig(Section):
-    """The folder of the results and what is written into it."""
+    """The folder of the results and what is written into it.
+
+    A run of at most ``whole`` galaxies has all draws in one file; a larger one leaves them in its parts. Of each galaxy
+    at least ``draws`` are kept (by default all, of a larger run 500; ``all``), rounded to ``significant_digits`` (by
+    default not, of a larger run 5), without the quantities that ``leave_out`` lists. The summary comes from all draws
+    in any case; by default it is written in all formats, of a larger run not as text (``ecsv``).
+    """
 
     folder: str | None = None
     format: Literal["netcdf", "zarr"] = "netcdf"
     report: bool = True
+    whole: Annotated[int, Field(ge=0)] = 2000
+    draws: PositiveInt | Literal["all"] | None = None
+    leave_out: tuple[Quantity, ...] = ()
+    significant_digits: Annotated[int, Field(ge=2, le=7)] | None = None
+    compression: Annotated[int, Field(ge=0, le=9)] = 4
+    summary: Annotated[tuple[TableFormat, ...], Field(min_length=1)] | None = None
 
 
 class FitConfig(Section):

@@ -64,9 +64,9 @@ def read_table(path: Path, table_format: str | None = None) -> Table:
     return table
 
 
-def read_tables(config: FitConfig, table_path: Path, folder: Path) -> Tables:
+def read_tables(config: FitConfig, table: Path | Table, folder: Path) -> Tables:
     """The table of fluxes and those to join it with; paths of the latter are taken from ``folder``."""
-    main = read_table(table_path, config.table.format)
+    main = table if isinstance(table, Table) else read_table(table, config.table.format)
     ids = identifiers(column_of(main, config.table.id, "table.id"))
     joined, match = {}, {}
     for name, join in config.joins.items():

@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from starling.cli.pipeline import POSTERIOR
+from starling.cli.results import POSTERIOR
 from starling.inference import open_posterior
 from starling.plotting.discrepancy import plot_discrepancy
 from starling.plotting.matched import Matched

@@ -21,12 +21,13 @@ from starling.inference import (
     Progress,
     SamplerSettings,
     diagnose,
+    summary_table,
     take,
     to_datatree,
 )
 from starling.inference import fit as sample_galaxies
 from starling.published import is_published, open_published
-from starling.runs import Fit, Report, hash_arrays, work_on
+from starling.runs import Fit, Report, hash_arrays, storage_of, work_on
 
 HEADER_KEYS = ("name", "created", "simulator", "surrogate", "git_commit", "config_sha256")
 OPENER = "starling.cli.fits:open_parts"
@@ -108,7 +109,8 @@ def fit_of(
         "sampler": asdict(settings),
         "seed": config.seed,
     }
-    return Fit(ids, sample, inputs, settings.batch_size), order
+    storage = storage_of(config.output, len(ids))
+    return Fit(ids, sample, inputs, settings.batch_size, summary_table, storage), order
 
 
 def fit_job(config: FitConfig, place: Place, folder: Path) -> Job:

@@ -14,13 +14,15 @@ from starling.cli.errors import INTERRUPTED, say_error
 from starling.cli.fits import HEADER_KEYS
 from starling.cli.inputs import Inputs
 from starling.cli.judged import GALAXIES, forget_attempts, record_path, seed_of, write_galaxies
-from starling.cli.pipeline import Results, this_command, write_results
+from starling.cli.pipeline import this_command
+from starling.cli.results import Results, write_results
 from starling.execution import Job, Processes
 from starling.forward import ForwardModel
-from starling.inference import take
+from starling.inference import summary_table, take
 from starling.inference.nested import NestedSettings, load_record, nested_tree, preset
 from starling.runs import Fit, hash_arrays, progress_bar, run
-from starling.runs.folder import PARTS, load_part, part_path
+from starling.runs.folder import PARTS, part_path
+from starling.runs.parts import load_part
 
 
 class How(NamedTuple):
@@ -76,11 +78,7 @@ def judge_catalogue(
             f"stopped; finished galaxies are in {folder}. To go on, run the same again:\n  {this_command()}"
         )
         raise typer.Exit(INTERRUPTED) from None
-    extra = {name: ("galaxy", values) for name, values in catalogue.extra.items()}
-    tree["catalogue"] = xr.Dataset(
-        {"row": ("galaxy", catalogue.rows), **extra}, {"galaxy": list(catalogue.ids)}
-    )
-    return Results(tree, write_results(config, catalogue, tree, folder, title))
+    return write_results(config, catalogue, summary_table(tree), tree, folder, title)
 
 
 class _Judge:

@@ -1,37 +1,26 @@
 """The way from a catalogue to results on disk that ``fit`` and ``quickstart`` share."""
 
+import math
 import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import typer
-import xarray as xr
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from starling.catalogues import Catalogue, FitConfig, findings_table, summarise
+from starling.catalogues import Catalogue, FitConfig, summarise
 from starling.cli.errors import INTERRUPTED, say_error
 from starling.cli.fits import Emulator, Place, fit_job, fit_of
+from starling.cli.results import Results, write_large, write_results
 from starling.execution import ExecutionConfig, open_executor
-from starling.inference import SamplerSettings, save, summary_table
-from starling.plotting.comparison import Comparison
-from starling.plotting.report import write_report
-from starling.runs import progress_bar, run
+from starling.runs import Fit, complete, merged, of_galaxies, progress_bar, summary
 
-POSTERIOR = {"netcdf": "posterior.nc", "zarr": "posterior.zarr"}
 VALUES_BESIDE_PARAMETERS = 35  # per draw: derived quantities, the SFH and its edges, sampler statistics
-
-
-class Results(NamedTuple):
-    """What a fit left: the tree, and the file or folder of each kind of output."""
-
-    tree: xr.DataTree
-    files: dict[str, Path]
 
 
 def say_emulator(console: Console, emulator: Emulator) -> None:
@@ -86,13 +75,11 @@ def fit_catalogue(
             open_executor(away, console.print) if away and job else nullcontext() as executor,
             progress_bar(console, total) as show,
         ):
-            tree = run(
+            complete(
                 fit,
                 folder,
                 fresh=fresh,
-                needed_bytes=_expected_bytes(
-                    total, len(model.space), len(model.bands), config.sampler_settings
-                ),
+                needed_bytes=_expected_bytes(config, fit, len(model.space), len(model.bands)),
                 progress=show,
                 executor=executor,
                 job=job,
@@ -102,67 +89,32 @@ def fit_catalogue(
             f"stopped; finished parts are in {folder}. To go on, run the same again:\n  {this_command()}"
         )
         raise typer.Exit(INTERRUPTED) from None
-    tree = _in_order(tree, np.argsort(order))
-    extra = {name: ("galaxy", values) for name, values in catalogue.extra.items()}
-    tree["catalogue"] = xr.Dataset(
-        {"row": ("galaxy", catalogue.rows), **extra}, {"galaxy": list(catalogue.ids)}
-    )
-    return Results(tree, write_results(config, catalogue, tree, folder, title))
+    rows = np.argsort(order)  # in the run, of every galaxy of the catalogue
+    table = summary(fit, folder)[rows]
+    if total <= config.output.whole:
+        tree = of_galaxies(merged(fit, folder), rows)
+        return write_results(config, catalogue, table, tree, folder, title)
+    return write_large(config, catalogue, table, folder, title)
 
 
-def _in_order(tree: xr.DataTree, rows: np.ndarray) -> xr.DataTree:
-    """The galaxies of a tree in another order."""
-    if np.array_equal(rows, np.arange(len(rows))):
-        return tree
-    groups = {
-        node.path: node.to_dataset(inherit=False).isel(galaxy=rows, missing_dims="ignore")
-        for node in tree.subtree
-    }
-    return xr.DataTree.from_dict(groups)
-
-
-def _expected_bytes(n_galaxies: int, n_parameters: int, n_bands: int, settings: SamplerSettings) -> int:
-    """Size of the parts and the merged result together, in single precision."""
+def _expected_bytes(config: FitConfig, fit: Fit, n_parameters: int, n_bands: int) -> int:
+    """Size of the parts, and of the merged result where there is one, in single precision."""
+    settings, storage, n = config.sampler_settings, fit.storage, len(fit.ids)
+    n_draws = min(settings.n_chains * settings.n_draws, storage.draws or math.inf)
     per_draw = n_parameters + VALUES_BESIDE_PARAMETERS + n_bands // 10
-    return 2 * 4 * n_galaxies * settings.n_chains * settings.n_draws * per_draw
-
-
-def write_results(
-    config: FitConfig, catalogue: Catalogue, tree: xr.DataTree, folder: Path, title: str
-) -> dict[str, Path]:
-    """Posterior, summary, findings and report; the path of each."""
-    files = {"posterior": folder / POSTERIOR[config.output.format]}
-    save(tree, files["posterior"])
-    summary = summary_table(tree)
-    summary.add_column(catalogue.rows, name="row", index=1)
-    for name, values in catalogue.extra.items():
-        summary[name] = values
-    files["summary"] = folder / "summary.ecsv"
-    summary.write(files["summary"], format="ascii.ecsv", overwrite=True)
-    files["findings"] = folder / "findings.ecsv"
-    findings_table(catalogue.findings).write(files["findings"], format="ascii.ecsv", overwrite=True)
-    if config.output.report:
-        comparisons = [
-            Comparison(item.against, catalogue.extra[name], item.label or name)
-            for name, item in config.comparison.items()
-            if item.against is not None
-        ]
-        files["report"] = write_report(
-            tree, folder / "report.html", comparisons=comparisons, findings=catalogue.findings, title=title
-        )
-    return files
+    return int(4 * n * n_draws * per_draw) * (2 if n <= config.output.whole else 1)
 
 
 def say_results(console: Console, results: Results) -> None:
     """How many galaxies converged and where everything is."""
-    passed = np.asarray(results.tree["diagnostics"]["passed"]).astype(bool)
+    passed = np.asarray(results.summary["passed"]).astype(bool)
     style = "green" if passed.mean() > 0.9 else "yellow"
     console.print(f"[{style}]{passed.sum()} of {passed.size} galaxies converged[/]", end="")
     console.print(
         "" if passed.all() else " (the column `flag` of the summary says what is wrong with the others)"
     )
     for name, path in results.files.items():
-        console.print(f"  {name:<10}{path}", highlight=False, soft_wrap=True)
+        console.print(f"  {name:<17}{path}", highlight=False, soft_wrap=True)
 
 
 def this_command() -> str:

@@ -69,6 +69,7 @@ def quickstart(
         truth=truth,
         title="Quickstart: simulated galaxies",
     )
+    assert results.tree is not None  # 64 galaxies are a small run
     console.print(recovery_table(results.tree, truth))
     console.print(examples_table(results.tree, truth))
     say_results(console, results)

@@ -250,27 +250,33 @@ def save(tree: xr.DataTree, path: str | Path) -> Path:
     Written beside it first and moved into place whole, so an interrupted write leaves no half result.
     """
     path = Path(path)
+    if path.suffix not in (".zarr", ".nc"):
+        raise ValueError(f"{path}: end the name in .zarr or .nc to say which format to write")
     partial = path.with_name(f".{path.name}.partial")
     _remove(partial)
-    if path.suffix == ".zarr":
-        # format 2: strings and consolidated metadata are part of its specification, not yet of format 3's
-        tree.to_zarr(partial, mode="w", zarr_format=2)
-    elif path.suffix == ".nc":
-        packed = {"zlib": True, "complevel": 4, "shuffle": True}
-        encoding = {
-            node.path: {
-                name: packed
-                for name, value in node.data_vars.items()
-                if value.dtype.kind in "fiu" and value.ndim
-            }
-            for node in tree.subtree
-        }
-        tree.to_netcdf(partial, engine="h5netcdf", encoding=encoding)
-    else:
-        raise ValueError(f"{path}: end the name in .zarr or .nc to say which format to write")
+    try:
+        if path.suffix == ".zarr":
+            # format 2: strings and consolidated metadata are part of its specification, not yet of format 3's
+            tree.to_zarr(partial, mode="w", zarr_format=2)
+        else:
+            # made in memory first: HDF5 ends the process where it cannot write its last bytes to a full disk
+            partial.write_bytes(tree.to_netcdf(None, engine="h5netcdf", encoding=_packed(tree)))
+    except OSError:
+        _remove(partial)
+        raise
     _remove(path)
     partial.rename(path)
     return path
+
+
+def _packed(tree: xr.DataTree) -> dict[str, Any]:
+    packed = {"zlib": True, "complevel": 4, "shuffle": True}
+    return {
+        node.path: {
+            name: packed for name, value in node.data_vars.items() if value.dtype.kind in "fiu" and value.ndim
+        }
+        for node in tree.subtree
+    }
 
 
 def _remove(path: Path) -> None:

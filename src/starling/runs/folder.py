@@ -1,5 +1,6 @@
 """The folder of a run: can it hold the results, and the parts that are finished."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ def prepare_folder(folder: Path, needed_bytes: int) -> None:
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"\0" * 4096)
         probe.unlink()
+        for left in probe.parent.glob(".part-*.partial"):  # by a process that was killed
+            left.unlink(missing_ok=True)
     except OSError as error:
         raise RunError(
             f"cannot write to {folder}: {error.strerror}; choose another folder with --out"
@@ -33,7 +36,13 @@ def prepare_folder(folder: Path, needed_bytes: int) -> None:
 def discard(folder: Path) -> None:
     """Remove what an earlier run left: its record, its parts, and what workers found."""
     (folder / MANIFEST).unlink(missing_ok=True)
-    for pattern in ("part-*.nc", ".part-*.nc.partial", "galaxy-*.safetensors", ".galaxy-*.partial"):
+    for pattern in (
+        "part-*.nc",
+        "part-*.parquet",
+        ".part-*.partial",
+        "galaxy-*.safetensors",
+        ".galaxy-*.partial",
+    ):
         for path in (folder / PARTS).glob(pattern):
             path.unlink()
 
@@ -43,40 +52,25 @@ def part_path(folder: Path, part: int) -> Path:
     return folder / PARTS / f"part-{part:05d}.nc"
 
 
-def save_part(tree: xr.DataTree, path: Path) -> None:
-    """Write a part under another name and rename it, so that a part that exists is whole."""
-    partial = path.with_name(f".{path.name}.partial")
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under another name and rename it, so that a file that exists is whole; RunError with the mend."""
+    # two processes may make the same part: the name is of this one
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        tree.to_netcdf(str(partial), engine="h5netcdf")
+        partial.write_bytes(content)
         partial.replace(path)
     except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
         partial.unlink(missing_ok=True)
-        reason = error.strerror or str(error)
-        message = (
-            f"cannot write {path}: {reason}; earlier parts are safe: mend that and run the same command again"
-        )
-        raise RunError(message) from error
 
 
-def load_part(path: Path, ids: Sequence[str]) -> xr.DataTree | None:
-    """A finished part; None where there is none, where it cannot be read, or where it holds other galaxies."""
-    if not path.exists():
-        return None
-    try:
-        with xr.open_datatree(path, engine="h5netcdf") as stored:
-            # without the encoding of the file: it would cut the longer texts of other parts to the length of these
-            tree = xr.map_over_datasets(lambda data: data.drop_encoding(), stored.load())
-    except (OSError, ValueError, KeyError):
-        return None
-    return tree if galaxy_ids(tree) == tuple(ids) else None
-
-
-def galaxy_ids(tree: xr.DataTree) -> tuple[str, ...]:
-    """IDs of the galaxies in a tree of results."""
-    for node in tree.subtree:
-        if "galaxy" in node.coords:
-            return tuple(str(name) for name in node.coords["galaxy"].values)
-    return ()
+def cannot_write(path: Path, error: OSError) -> RunError:
+    """What is said where the disk takes no more."""
+    reason = error.strerror or str(error)
+    return RunError(
+        f"cannot write {path}: {reason}; earlier parts are safe: mend that and run the same command again"
+    )
 
 
 def merge(trees: Sequence[xr.DataTree]) -> xr.DataTree:

@@ -1,18 +1,26 @@
 """A fit of many galaxies in parts, each kept as soon as it is finished; the same call goes on where a run stopped."""
 
+import gc
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import xarray as xr
+from astropy.table import Table
 
 from starling import __version__
 from starling.execution import ExecutionError, Executor, Job, Threads
-from starling.runs.folder import discard, load_part, merge, part_path, prepare_folder, save_part
+from starling.runs.folder import discard, merge, part_path, prepare_folder
 from starling.runs.manifest import RunError, check_manifest, write_manifest
+from starling.runs.parts import count_passed, ids_and_passed, load_part, load_rows, passed_of_part, save_part
+from starling.runs.rows import join_rows
+from starling.runs.storage import Storage
+
+# Nodes of a tree know each other, so its draws go when Python looks for cycles: seldom by itself. It takes 0.2 s.
+_COLLECT_EVERY = 4  # parts
 
 
 class RunProgress(NamedTuple):
@@ -41,13 +49,16 @@ class Fit(NamedTuple):
     """What a run is of: the galaxies, what fits a part of them, and what decides the result.
 
     ``inputs`` (JSON-able) identify the run; ``sample`` must depend on them and the part's number only. A part has at
-    most ``batch_size`` galaxies.
+    most ``batch_size`` galaxies. ``summarise`` makes the rows of a part (column ``id`` first) from all of its draws,
+    ``storage`` says which of them are kept.
     """
 
     ids: tuple[str, ...]
     sample: SamplePart
     inputs: Mapping[str, Any]
     batch_size: int
+    summarise: Callable[[xr.DataTree], Table] = ids_and_passed
+    storage: Storage = Storage()
 
     @property
     def parts(self) -> list[tuple[int, int]]:
@@ -58,7 +69,7 @@ class Fit(NamedTuple):
     def identity(self) -> dict[str, Any]:
         """What a folder of the run's parts is known by."""
         counts = {"batch size": self.batch_size, "number of galaxies": len(self.ids)}
-        return {**self.inputs, **counts, "starling": __version__}
+        return {**self.inputs, **counts, "storage": asdict(self.storage), "starling": __version__}
 
 
 def parts(n_galaxies: int, at_most: int) -> list[tuple[int, int]]:
@@ -68,7 +79,13 @@ def parts(n_galaxies: int, at_most: int) -> list[tuple[int, int]]:
     return [(start, min(start + size, n_galaxies)) for start in range(0, n_galaxies, size)]
 
 
-def run(
+def run(fit: Fit, folder: Path, **options: Any) -> xr.DataTree:
+    """Results of all galaxies, in order, in memory: ``complete`` and ``merged``."""
+    complete(fit, folder, **options)
+    return merged(fit, folder)
+
+
+def complete(
     fit: Fit,
     folder: Path,
     *,
@@ -77,8 +94,8 @@ def run(
     progress: Callable[[RunProgress], None] = lambda _: None,
     executor: Executor | None = None,
     job: Job | None = None,
-) -> xr.DataTree:
-    """Results of all galaxies, in order; finished parts in ``folder`` are taken from there.
+) -> None:
+    """Make every part that ``folder`` does not hold yet; in memory there is one at a time.
 
     An earlier run of other inputs in the folder is an error unless ``fresh``. Parts are made here one after another;
     with a ``job``, whose work is ``make_part`` of the same fit, where the ``executor`` makes them.
@@ -93,7 +110,10 @@ def run(
         discard(folder)
         write_manifest(folder, fit.identity)
     bounds = fit.parts
-    found = {number: _passed(fit, folder, number) for number in range(len(bounds))}
+    found = {
+        number: passed_of_part(part_path(folder, number), fit.ids[start:stop])
+        for number, (start, stop) in enumerate(bounds)
+    }
     missing = [number for number, passed in found.items() if passed is None]
     passed = sum(n for n in found.values() if n is not None)
     done = sum(stop - start for number, (start, stop) in enumerate(bounds) if found[number] is not None)
@@ -114,15 +134,34 @@ def run(
             if job is not None:
                 progress(now)
     progress(now._replace(stage="done"))
-    return merge([_part(fit, folder, number) for number in range(len(bounds))])
+
+
+def merged(fit: Fit, folder: Path) -> xr.DataTree:
+    """What is kept of all galaxies of a finished run as one tree, in memory."""
+    return merge([_part(fit, folder, number) for number in range(len(fit.parts))])
+
+
+def summary(fit: Fit, folder: Path) -> Table:
+    """The rows of all galaxies of a finished run; the draws are not read."""
+    tables = []
+    for number, (start, stop) in enumerate(fit.parts):
+        rows = load_rows(part_path(folder, number), fit.ids[start:stop])
+        if rows is None:
+            raise _unreadable(part_path(folder, number))
+        tables.append(rows.table)
+    return join_rows(tables)
 
 
 def make_part(fit: Fit, folder: Path, number: int, report: Report = lambda *_: None) -> int:
     """Fit a part and keep it in the folder of a run; how many of its galaxies passed. Made again it is the same."""
     start, stop = fit.parts[number]
     tree = fit.sample(number, start, stop, report)
-    save_part(tree, part_path(folder, number))
-    return count_passed(tree)
+    save_part(tree, part_path(folder, number), fit.summarise(tree), fit.storage)
+    passed = count_passed(tree)
+    del tree
+    if number % _COLLECT_EVERY == 0:
+        gc.collect()
+    return passed
 
 
 def work_on(fit: Fit, folder: Path) -> Callable[[int], int]:
@@ -140,23 +179,13 @@ def work_on(fit: Fit, folder: Path) -> Callable[[int], int]:
     return partial(make_part, fit, folder)
 
 
-def _passed(fit: Fit, folder: Path, number: int) -> int | None:
-    """How many galaxies of a part passed; None where it has to be made."""
-    start, stop = fit.parts[number]
-    tree = load_part(part_path(folder, number), fit.ids[start:stop])
-    return None if tree is None else count_passed(tree)
-
-
 def _part(fit: Fit, folder: Path, number: int) -> xr.DataTree:
     start, stop = fit.parts[number]
     tree = load_part(part_path(folder, number), fit.ids[start:stop])
     if tree is None:
-        raise RunError(
-            f"{part_path(folder, number)} cannot be read: run the same command again, which makes it anew"
-        )
+        raise _unreadable(part_path(folder, number))
     return tree
 
 
-def count_passed(tree: xr.DataTree) -> int:
-    """How many galaxies of a tree converged."""
-    return int(np.asarray(tree["diagnostics"]["passed"]).astype(bool).sum())
+def _unreadable(path: Path) -> RunError:
+    return RunError(f"{path} cannot be read: run the same command again, which makes it anew")

@@ -1,0 +1,94 @@
+"""The draws of a run that were left in its parts: opened part by part, or for some galaxies."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from astropy.table import Table
+
+from starling.configuration import nearest
+from starling.runs.folder import PARTS, merge
+from starling.runs.manifest import MANIFEST, RunError
+from starling.runs.parts import load_part, load_rows, rows_path
+from starling.runs.rows import join_rows
+
+
+class StoredRun(NamedTuple):
+    """A run on disk; of its draws, one part at a time is in memory.
+
+    ``parts`` are the files of the draws with the ids of their galaxies, in the order in which they were fitted;
+    ``place`` is the part of every galaxy, and its position there.
+    """
+
+    parts: tuple[tuple[Path, tuple[str, ...]], ...]
+    place: Mapping[str, tuple[int, int]]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """IDs of all galaxies of the finished parts."""
+        return tuple(self.place)
+
+    def trees(self) -> Iterator[xr.DataTree]:
+        """The parts, one after another; RunError names one that is damaged."""
+        return (self._part(number) for number in range(len(self.parts)))
+
+    def galaxy(self, identifier: str) -> xr.DataTree:
+        """What is kept of one galaxy, with a galaxy axis of length one; KeyError with the nearest ids."""
+        return self.select([identifier])
+
+    def select(self, identifiers: Iterable[str]) -> xr.DataTree:
+        """What is kept of some galaxies, in their order, in memory; every part that has one of them is read once."""
+        wanted = list(identifiers)
+        for one in wanted:
+            if one not in self.place:
+                raise KeyError(f"the run has no galaxy {one!r}{nearest(one, self.place)}")
+        by_part: dict[int, list[int]] = {}
+        for position, one in enumerate(wanted):
+            by_part.setdefault(self.place[one][0], []).append(position)
+        trees = []
+        for number, positions in by_part.items():
+            rows = [self.place[wanted[position]][1] for position in positions]
+            trees.append(of_galaxies(self._part(number), np.asarray(rows)))
+        order = np.concatenate([np.asarray(found) for found in by_part.values()])
+        return of_galaxies(merge(trees), np.argsort(order))
+
+    def summary(self) -> Table:
+        """The rows of all galaxies of the finished parts; the draws are not read."""
+        found = [load_rows(path, ids) for path, ids in self.parts]
+        return join_rows([rows.table for rows in found if rows is not None])
+
+    def _part(self, number: int) -> xr.DataTree:
+        path, ids = self.parts[number]
+        tree = load_part(path, ids)
+        if tree is None:
+            raise RunError(f"{path} is damaged: the command of the run, given again, makes it anew")
+        return tree
+
+
+def open_run(folder: str | Path) -> StoredRun:
+    """The finished parts of the run in a folder, lazily; RunError where it holds none."""
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        raise RunError(f"{folder} holds no run: it has no {MANIFEST}")
+    parts = []
+    for path in sorted((folder / PARTS).glob("part-*.nc")):
+        rows = load_rows(path, columns=["id"]) if rows_path(path).is_file() else None
+        if rows is not None:
+            parts.append((path, tuple(rows.table.column("id").to_pylist())))
+    if not parts:
+        raise RunError(f"{folder} holds no finished part yet")
+    place = {one: (number, row) for number, (_, ids) in enumerate(parts) for row, one in enumerate(ids)}
+    return StoredRun(tuple(parts), place)
+
+
+def of_galaxies(tree: xr.DataTree, rows: np.ndarray) -> xr.DataTree:
+    """Some galaxies of a tree, or all in another order."""
+    if np.array_equal(rows, np.arange(len(rows))) and len(rows) == tree["diagnostics"].sizes["galaxy"]:
+        return tree
+    groups = {
+        node.path: node.to_dataset(inherit=False).isel(galaxy=rows, missing_dims="ignore")
+        for node in tree.subtree
+    }
+    return xr.DataTree.from_dict(groups)
