@@ -1,14 +1,17 @@
 """Amortised posteriors: a flow that was trained once proposes, the exact likelihood decides."""
 
-from starling.amortised.engine import Amortised, AmortisedSettings, Stage, amortised_posterior
+from starling.amortised.engine import amortised_posterior
 from starling.amortised.files import Archive, load_proposal, save_proposal, shipped_proposal
+from starling.amortised.outcome import Amortised
 from starling.amortised.proposal import Proposal
+from starling.amortised.settings import AmortisedSettings, LatentChains, Stage
 from starling.amortised.trained import Trained
 
 __all__ = [
     "Amortised",
     "AmortisedSettings",
     "Archive",
+    "LatentChains",
     "Proposal",
     "Stage",
     "Trained",
