@@ -20,6 +20,7 @@ SETTINGS = AmortisedSettings(
     batch_size=2,
     error_floor=0.0,
     model_error="none",
+    chains=None,
 )
 NEVER = replace(
     SETTINGS,

@@ -5,6 +5,7 @@ from starling.amortised.files import Archive, load_proposal, save_proposal, ship
 from starling.amortised.outcome import Amortised
 from starling.amortised.proposal import Proposal
 from starling.amortised.settings import AmortisedSettings, LatentChains, Stage
+from starling.amortised.settle import Settled, settle
 from starling.amortised.trained import Trained
 
 __all__ = [
@@ -13,10 +14,12 @@ __all__ = [
     "Archive",
     "LatentChains",
     "Proposal",
+    "Settled",
     "Stage",
     "Trained",
     "amortised_posterior",
     "load_proposal",
     "save_proposal",
+    "settle",
     "shipped_proposal",
 ]

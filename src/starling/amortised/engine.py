@@ -162,7 +162,8 @@ def _chains(
     static: dict[str, Any] = {"plan": plan, "devices": devices}
     chains = _begin_chains(batch.keys, *rest, n_chains=settings.n_chains, **static)
     pieces = []
-    for first in range(0, plan.n_warmup + plan.n_draws, plan.chunk):
+    n_draws = settings.n_draws * plan.thin
+    for first in range(0, plan.n_warmup + n_draws, plan.chunk):
         # the metric is estimated anew after a third and after two thirds of the warm-up
         if first < plan.n_warmup and first // plan.chunk in {
             plan.n_warmup * k // (3 * plan.chunk) for k in (1, 2)
@@ -173,7 +174,7 @@ def _chains(
         )
         if first >= plan.n_warmup:
             pieces.append(jax.device_get(drawn))
-    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=2), *pieces)
+    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=2)[:, :, :n_draws], *pieces)
     steps = np.exp(np.asarray(chains.step_size.log_step_size_avg))
     free = np.asarray([space.index(name) for name in space.free(task.observations.fixed)])
     for i, row in enumerate(batch.rows):
@@ -185,7 +186,10 @@ def _chains(
 def _galaxies(
     observations: Observation, noise: Noise, columns: Array, proposal: Proposal, forward_model: ForwardModel
 ) -> Galaxy:
-    return jax.vmap(lambda *one: galaxy_of(*one, proposal, forward_model))(observations, noise, columns)
+    def one(observation: Observation, noise: Noise, columns: Array) -> Galaxy:
+        return galaxy_of(observation, noise, columns, proposal, forward_model)
+
+    return jax.vmap(one)(observations, noise, columns)
 
 
 @partial(jax.jit, static_argnames=("plan", "devices"))

@@ -84,7 +84,8 @@ def judge_weights(
     shape = settings.n_chains, settings.n_draws
     kept = resample(generator, smoothed.weights, settings.n_chains * settings.n_draws)
     theta, log_density = (
-        values[kept].reshape(*shape, *values.shape[1:]) for values in (drawn.theta, drawn.log_density)
+        np.asarray(values)[kept].reshape(*shape, *values.shape[1:])
+        for values in (drawn.theta, drawn.log_density)
     )
     bare = smoothed._replace(weights=np.zeros(0))
     return Outcome(theta, log_density, bare, drawn.log_weight.size, number if passed else 0, mixture)
@@ -99,8 +100,8 @@ def judge_chains(
     settings: AmortisedSettings,
 ) -> Outcome:
     """Does a galaxy pass by its chains? Where it does not, its weighted draws stay if their tail can be trusted."""
-    series = np.moveaxis(drawn.theta[..., free], -1, 2)
-    rhat, bulk, tail = convergence(series)
+    theta = np.asarray(drawn.theta)
+    rhat, bulk, tail = convergence(theta[..., free])
     divergences = int(drawn.diverging.sum())
     enough = (
         np.nanmin(np.append(bulk, np.inf)) >= settings.ess
@@ -110,7 +111,8 @@ def judge_chains(
     passed = mixed and enough and divergences < _MOST_DIVERGING * drawn.diverging.size
     if not passed and before.smoothed.k_hat < settings.k_hat:
         return before
-    every = drawn.theta.shape[1] // settings.n_draws
+    assert settings.chains is not None
+    every = settings.chains.thin
     kept = {
         "acceptance_rate": drawn.acceptance_rate[:, ::every],
         "diverging": drawn.diverging[:, ::every],
@@ -118,8 +120,8 @@ def judge_chains(
         "step_size": step_size,
     }
     return before._replace(
-        theta=drawn.theta[:, ::every],
-        log_density=drawn.log_density[:, ::every],
+        theta=theta[:, ::every],
+        log_density=np.asarray(drawn.log_density)[:, ::every],
         stage=number if passed else 0,
         chains=Convergence(rhat, bulk, tail, divergences),
         sampler=kept,

@@ -17,12 +17,12 @@ class LatentChains(NamedTuple):
     """Chains in the coordinates of an adapted proposal (``starling.amortised.latent``).
 
     Each transition is a leapfrog trajectory of ``mean_steps`` steps on average and a choice among the present point and
-    ``proposals`` draws of the proposal. ``n_warmup`` transitions tune the step size and the metric; both run in pieces
-    of ``chunk``.
+    ``proposals`` draws of the proposal. ``n_warmup`` transitions tune the step size and the metric; of those that
+    follow every ``thin``-th is kept, but all count in the diagnostics. They run in pieces of ``chunk``.
     """
 
     n_warmup: int = 200
-    n_draws: int = 1000
+    thin: int = 2
     chunk: int = 50
     mean_steps: float = 10.0
     proposals: int = 8
@@ -60,14 +60,9 @@ class AmortisedSettings:
         for name in ("n_chains", "n_draws", "batch_size", "n_round"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.chains and self.chains.n_draws % self.n_draws:
+        chains = self.chains
+        if chains and (chains.chunk < 1 or chains.thin < 1 or chains.n_warmup % chains.chunk):
             raise ValueError(
-                f"chains.n_draws ({self.chains.n_draws}) must be a multiple of n_draws ({self.n_draws})"
-            )
-        if self.chains and (
-            self.chains.n_draws % self.chains.chunk or self.chains.n_warmup % self.chains.chunk
-        ):
-            raise ValueError(
-                f"chains.n_draws ({self.chains.n_draws}) and n_warmup ({self.chains.n_warmup}) must be multiples of "
-                f"chunk ({self.chains.chunk})"
+                f"chains.n_warmup ({chains.n_warmup}) must be a multiple of chunk ({chains.chunk}), and thin "
+                f"at least 1, got {chains.thin}"
             )
