@@ -20,6 +20,7 @@ from starling.amortised import (
     Amortised,
     AmortisedSettings,
     Archive,
+    LatentChains,
     Stage,
     amortised_posterior,
     load_proposal,
@@ -55,8 +56,11 @@ def measure(
     stages: tuple[Stage, ...],
     n_round: int,
     seed: int,
+    chains: LatentChains | None,
 ) -> None:
-    settings = AmortisedSettings(stages=stages, n_round=n_round, error_floor=FLOOR, batch_size=8)
+    settings = AmortisedSettings(
+        stages=stages, chains=chains, n_round=n_round, error_floor=FLOOR, batch_size=8
+    )
 
     def run(some: Observation, settings: AmortisedSettings) -> Amortised:
         return amortised_posterior(
@@ -65,7 +69,9 @@ def measure(
 
     begun = time.perf_counter()
     # nothing is ever worth so many draws: every stage is compiled
-    run(take(observations, np.arange(settings.batch_size)), replace(settings, ess=1e9))
+    brief = None if chains is None else chains._replace(n_warmup=chains.chunk, thin=1)
+    first = take(observations, np.arange(settings.batch_size))
+    run(first, replace(settings, ess=1e9, chains=brief))
     compiling = time.perf_counter() - begun
     begun, cpu = time.perf_counter(), time.process_time()
     result = run(observations, settings)
@@ -88,6 +94,13 @@ def measure(
         f"{passed / cpu * 3600:.0f} passing galaxies per core-hour"
     )
     outside = sum(bool(words) for words in result.outside)
+    if result.by_chains.any():
+        own = result.by_chains
+        print(
+            f"{own.sum()} galaxies by chains, {(own & result.passed).sum()} pass; worst R-hat "
+            f"{np.percentile(result.rhat[own].max(axis=1), [16, 50, 84]).round(3)}, smallest bulk ESS "
+            f"{np.percentile(result.ess_bulk[own].min(axis=1), [16, 50, 84]).round()}"
+        )
     print(f"{outside} galaxies outside what the flow was trained on")
 
 
@@ -101,6 +114,7 @@ def main() -> None:
         "--stages", nargs="+", default=["8000:8", "16000:8", "50000:8"], help="DRAWS:ROUNDS of each"
     )
     parser.add_argument("--round", type=int, default=AmortisedSettings.n_round, help="draws of a round")
+    parser.add_argument("--no-chains", action="store_true", help="weighted draws alone")
     parser.add_argument("--snr", type=float, nargs=2, default=[5.0, 50.0])
     parser.add_argument("--seed", type=int, default=5)
     options = parser.parse_args()
@@ -117,6 +131,7 @@ def main() -> None:
         tuple(Stage(*map(int, text.split(":"))) for text in options.stages),
         options.round,
         options.seed,
+        None if options.no_chains else LatentChains(),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toy_flows import toy_config
 
-from starling.amortised import AmortisedSettings, Stage, Trained, amortised_posterior
+from starling.amortised import AmortisedSettings, LatentChains, Stage, Trained, amortised_posterior
 from starling.amortised.training import start_proposal
 from starling.inference import observe, take
 
@@ -20,6 +20,14 @@ SETTINGS = AmortisedSettings(
     batch_size=2,
     error_floor=0.0,
     model_error="none",
+    chains=None,
+)
+NEVER = replace(
+    SETTINGS,
+    stages=(Stage(500, 2),),
+    k_hat=-9.0,
+    chains=LatentChains(n_warmup=150, mean_steps=5.0),
+    ess=200.0,
 )
 
 
@@ -67,10 +75,12 @@ def test_weights_make_the_posterior_of_a_linear_model(plain, untrained):
         assert np.all(result.draws.theta[row, ..., 2] == observations.fixed["zred"][row])
 
 
-def test_the_mass_is_drawn_with_its_posterior(massive):
+@pytest.mark.parametrize("settings", [SETTINGS, NEVER], ids=["weights", "chains"])
+@pytest.mark.parametrize("snr", [3.0, 0.3])
+def test_the_mass_is_drawn_with_its_posterior(massive, settings, snr):
     proposal = start_proposal(toy_config(), massive)
-    observations = take(_data(massive, 1, snr=3.0), [0])
-    result = amortised_posterior(jax.random.key(0), observations, massive, proposal, EVERYTHING, SETTINGS)
+    observations = take(_data(massive, 1, snr=snr), [0])
+    result = amortised_posterior(jax.random.key(0), observations, massive, proposal, EVERYTHING, settings)
     assert result.passed.all()
     axes = np.linspace(8.0, 12.0, 161), np.linspace(-4.0, 4.0, 41), np.linspace(-4.0, 4.0, 41)
     grid = np.stack([one.ravel() for one in np.meshgrid(*axes, indexing="ij")], axis=1)
@@ -84,6 +94,25 @@ def test_the_mass_is_drawn_with_its_posterior(massive):
     found = result.draws.theta[0].reshape(-1, 4)[:, :3].astype(float)
     np.testing.assert_allclose((found.mean(axis=0) - exact) / spread, 0.0, atol=0.25)
     np.testing.assert_allclose(found.std(axis=0) / spread, 1.0, atol=0.2)
+
+
+def test_chains_make_the_posterior_of_a_linear_model(plain, untrained):
+    observations = _data(plain, 2)
+    result = amortised_posterior(jax.random.key(0), observations, plain, untrained, EVERYTHING, NEVER)
+    assert result.stage.tolist() == [2, 2]
+    assert result.by_chains.all()
+    assert np.all(result.rhat < 1.01)
+    for row in range(2):
+        mean, covariance, _ = _closed(plain, take(observations, row))
+        draws = result.draws.theta[row].reshape(-1, 3)[:, :2].astype(float)
+        sigma = np.sqrt(np.diag(covariance))
+        error = 5.0 / np.sqrt(result.ess_bulk[row].min())
+        np.testing.assert_allclose((draws.mean(axis=0) - mean) / sigma, 0.0, atol=error)
+        np.testing.assert_allclose(
+            np.cov(draws.T) / np.outer(sigma, sigma), covariance / np.outer(sigma, sigma), atol=1.5 * error
+        )
+    assert np.all(result.draws.n_steps > 0)
+    assert np.all(np.isfinite(result.draws.step_size))
 
 
 def test_other_bands_than_the_flows_are_no_obstacle(plain, untrained):

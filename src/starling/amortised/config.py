@@ -41,6 +41,7 @@ class NoiseConfig(Section):
 class FlowConfig(Section):
     """Sizes of the flow, as in ``starling.amortised.flow.FlowShape``."""
 
+    descent: Annotated[int, Field(ge=0)] = 1
     width: Positive = 256
     depth: Positive = 4
     couplings: Positive = 8

@@ -1,11 +1,11 @@
-"""Posteriors of many galaxies from a flow: draws, exact weights, more draws for those that need them.
+"""Posteriors of many galaxies from a flow: draws, exact weights, more draws for those that need them, then chains.
 
-The flow is only ever a proposal. A galaxy passes by its weights alone: PSIS k-hat and effective sample size. One that
-does not pass with the draws of the last stage has stage 0: it is for another engine.
+The flow is only ever a proposal. A galaxy passes by its weights alone (PSIS k-hat and effective sample size) or, where
+those do not do, by chains in the coordinates of the proposal that was adapted to it (R-hat and effective sample size).
+One that passes neither has stage 0: it is for another engine.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,88 +13,51 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
 
+from starling.amortised import latent
 from starling.amortised.adapt import Adaptation, Mixture, of_flow
 from starling.amortised.checks import check_fits
-from starling.amortised.importance import Galaxy, Weighted, adapted, places, seen_of, spread, weighted_draws
+from starling.amortised.importance import (
+    Galaxy,
+    Weighted,
+    adapted,
+    galaxy_of,
+    places,
+    seen_of,
+    spread,
+    weighted_draws,
+)
+from starling.amortised.outcome import Amortised, Outcome, gather, judge_chains, judge_weights
 from starling.amortised.proposal import Proposal
-from starling.amortised.psis import Smoothed, resample, smooth
+from starling.amortised.settings import AmortisedSettings, LatentChains
 from starling.amortised.trained import Trained
 from starling.forward import ForwardModel
 from starling.inference.compiled import over_galaxies
-from starling.inference.fit import Draws, Progress
-from starling.inference.noise import ModelError, Noise, check_model_error, prepare_all
+from starling.inference.fit import Progress
+from starling.inference.noise import Noise, prepare_all
 from starling.inference.observation import Observation, check, take
-from starling.inference.target import remoteness
 
 _PER_CALL = 10_000  # draws of a galaxy that are in memory at once
 
 
-class Stage(NamedTuple):
-    """``draws`` from a proposal that first adapts itself for ``rounds`` rounds, from where the stage before left it."""
+class _Task(NamedTuple):
+    """What all stages need."""
 
-    draws: int
-    rounds: int = 0
-
-
-@dataclass(frozen=True)
-class AmortisedSettings:
-    """How many draws, and what counts as passed.
-
-    Galaxies that do not pass a stage go on to the next one. ``n_round`` and ``worth`` are those of the rounds
-    (``starling.amortised.adapt``). ``n_chains`` and ``n_draws`` are those of the equal-weight draws that are kept.
-    ``batch_size`` galaxies run at once.
-    """
-
-    stages: tuple[Stage, ...] = (Stage(8000, 8), Stage(16_000, 8), Stage(50_000, 8))
-    n_round: int = 2500
-    worth: float = 0.1
-    k_hat: float = 0.7
-    ess: float = 400.0
-    n_chains: int = 4
-    n_draws: int = 500
-    batch_size: int = 8
-    error_floor: float = 0.05
-    model_error: ModelError = "band"
-
-    def __post_init__(self) -> None:
-        check_model_error(self.model_error)
-        if not self.stages or any(stage.draws < 100 or stage.rounds < 0 for stage in self.stages):
-            raise ValueError(f"stages must be some, each with 100 draws or more, got {self.stages}")
-        if not 0.0 < self.worth < 1.0:
-            raise ValueError(f"worth is a share between 0 and 1, got {self.worth}")
-        for name in ("n_chains", "n_draws", "batch_size", "n_round"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+    key: Array
+    observations: Observation
+    noise: Noise
+    forward_model: ForwardModel
+    proposal: Proposal
+    settings: AmortisedSettings
 
 
-class Amortised(NamedTuple):
-    """Equal-weight draws in the layout of chains, and how each galaxy came out."""
+class _Batch(NamedTuple):
+    """Some galaxies at once, filled up to a fixed number; ``rows`` are those that count."""
 
-    draws: Draws
-    k_hat: Float[np.ndarray, " galaxy"]
-    ess: Float[np.ndarray, " galaxy"]  # of the weights
-    n_drawn: Int[np.ndarray, " galaxy"]  # in the last stage that it went through
-    stage: Int[np.ndarray, " galaxy"]  # the one that passed, from 1; 0 where none did
-    log_evidence: Float[
-        np.ndarray, " galaxy"
-    ]  # of the likelihood without its constants, as ``log_likelihood``
-    log_evidence_error: Float[np.ndarray, " galaxy"]
-    passed: np.ndarray
-    outside: tuple[
-        str, ...
-    ]  # per galaxy how it differs from all that the flow was trained on, empty where it does not
-
-
-class _Outcome(NamedTuple):
-    """One galaxy after some stage: the draws that are kept, and the proposal that they are from."""
-
-    drawn: Weighted
-    smoothed: Smoothed
-    n_drawn: int
-    stage: int
-    mixture: Mixture
+    rows: list[int]
+    keys: Array
+    galaxies: Galaxy
+    mixtures: Mixture
 
 
 def amortised_posterior(
@@ -117,64 +80,116 @@ def amortised_posterior(
     check_fits(proposal, observations, forward_model)
     n = observations.flux.shape[0]
     noise = prepare_all(observations, forward_model, settings.error_floor, settings.model_error)
-    outcomes: dict[int, _Outcome] = {}
-    waiting = np.arange(n)
-    for number, stage in enumerate(settings.stages, start=1):
-        found = _stage(key, waiting, number, outcomes, observations, noise, forward_model, proposal, settings)
-        for done, (row, outcome) in enumerate(found, start=1):
+    task = _Task(key, observations, noise, forward_model, proposal, settings)
+    outcomes: dict[int, Outcome] = {}
+    n_stages = len(settings.stages) + (settings.chains is not None)
+    for number in range(1, n_stages + 1):
+        waiting = [row for row in range(n) if row not in outcomes or not outcomes[row].stage]
+        if not waiting:
+            break
+        words = f"{settings.stages[number - 1].draws} draws" if number <= len(settings.stages) else "chains"
+        for done, (row, outcome) in enumerate(_stage(task, waiting, number, outcomes), start=1):
             outcomes[row] = outcome
             if progress is not None:
-                share = (number - 1 + done / len(waiting)) / len(settings.stages)
-                progress(Progress(share, n - len(waiting), n, f"{stage.draws} draws"))
-        waiting = np.asarray([row for row in waiting.tolist() if not outcomes[row].stage], np.int64)
-        if not waiting.size:
-            break
+                share = (number - 1 + done / len(waiting)) / n_stages
+                progress(Progress(share, n - len(waiting), n, words))
     if progress is not None:
         progress(Progress(1.0, n, n, "done"))
     ordered = [outcomes[row] for row in range(n)]
-    return _result(ordered, observations, noise, forward_model, proposal, trained, settings, problems)
+    outside = _outside(observations, noise, forward_model, proposal, trained)
+    return gather(ordered, observations, forward_model, settings, problems, outside)
 
 
 def _stage(
-    key: Array,
-    rows: np.ndarray,
-    number: int,
-    before: dict[int, _Outcome],
-    observations: Observation,
-    noise: Noise,
-    forward_model: ForwardModel,
-    proposal: Proposal,
-    settings: AmortisedSettings,
-) -> Iterator[tuple[int, _Outcome]]:
-    """A stage for each of these galaxies, in batches of one size; ``before`` is what became of them so far."""
-    stage = settings.stages[number - 1]
+    task: _Task, rows: list[int], number: int, before: dict[int, Outcome]
+) -> Iterator[tuple[int, Outcome]]:
+    """Stage ``number`` for each of these galaxies, in batches of one size; ``before`` is what they were so far."""
+    settings = task.settings
     devices = min(jax.device_count(), len(rows))
-    size = -(-min(settings.batch_size, len(observations.flux)) // devices) * devices
-    columns = jnp.asarray(places(forward_model.bands, proposal.bands))
-    first_of_all = of_flow(len(proposal.coordinates.free))
-    plan = Adaptation(stage.rounds, settings.n_round, settings.worth)
+    size = -(-min(settings.batch_size, len(task.observations.flux)) // devices) * devices
+    weighted = number <= len(settings.stages)
     for first in range(0, len(rows), size):
-        mine = rows[first : first + size]
-        index = np.append(mine, np.full(size - len(mine), mine[0]))
-        batch, batch_noise = take(observations, index), jax.tree.map(lambda leaf, i=index: leaf[i], noise)
-        galaxies = Galaxy(batch, batch_noise, jnp.broadcast_to(columns, (size, columns.size)))
-        known = [before[row].mixture if row in before else first_of_all for row in index.tolist()]
-        mixtures = jax.tree.map(lambda *leaves: jnp.stack(leaves), *known)
-        rest = galaxies, proposal, forward_model
-        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, number), i))(jnp.asarray(index))
-        if stage.rounds:
-            mixtures = _adapt(keys, mixtures, *rest, plan=plan, devices=devices)
-        pieces = []
-        for piece, start in enumerate(range(0, stage.draws, _PER_CALL), start=1):
-            own = jax.vmap(lambda k, piece=piece: jax.random.fold_in(k, piece))(keys)
-            count = min(_PER_CALL, stage.draws - start)
-            pieces.append(jax.device_get(_draw(own, mixtures, *rest, n=count, devices=devices)))
-        whole = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *pieces)
-        mixtures = jax.device_get(mixtures)
-        for i, row in enumerate(mine.tolist()):
-            drawn, mixture = jax.tree.map(lambda leaf, i=i: leaf[i], (whole, mixtures))
-            seed = [*np.asarray(jax.random.key_data(keys[i])).ravel().tolist()]
-            yield row, _judge(drawn, mixture, number, settings, np.random.default_rng(seed))
+        batch = _batch(task, rows[first : first + size], size, number, before)
+        yield from (
+            _weights(task, batch, number, devices)
+            if weighted
+            else _chains(task, batch, number, before, devices)
+        )
+
+
+def _batch(task: _Task, rows: list[int], size: int, number: int, before: dict[int, Outcome]) -> _Batch:
+    index = np.append(rows, np.full(size - len(rows), rows[0]))
+    noise = jax.tree.map(lambda leaf: leaf[index], task.noise)
+    columns = jnp.asarray(places(task.forward_model.bands, task.proposal.bands))
+    spots = jnp.broadcast_to(columns, (size, columns.size))
+    galaxies = _galaxies(take(task.observations, index), noise, spots, task.proposal, task.forward_model)
+    first_of_all = of_flow(len(task.proposal.coordinates.free))
+    known = [before[row].mixture if row in before else first_of_all for row in index.tolist()]
+    mixtures = jax.tree.map(lambda *leaves: jnp.stack(leaves), *known)
+    of_stage = jax.random.fold_in(task.key, number)
+    keys = jax.vmap(lambda i: jax.random.fold_in(of_stage, i))(jnp.asarray(index))
+    return _Batch(rows, keys, galaxies, mixtures)
+
+
+def _weights(task: _Task, batch: _Batch, number: int, devices: int) -> Iterator[tuple[int, Outcome]]:
+    """Draws and their weights."""
+    settings = task.settings
+    stage, mixtures = settings.stages[number - 1], batch.mixtures
+    rest = batch.galaxies, task.proposal, task.forward_model
+    if stage.rounds:
+        plan = Adaptation(stage.rounds, settings.n_round, settings.worth)
+        mixtures = _adapt(batch.keys, mixtures, *rest, plan=plan, devices=devices)
+    pieces = []
+    for piece, start in enumerate(range(0, stage.draws, _PER_CALL), start=1):
+        own = jax.vmap(lambda k, piece=piece: jax.random.fold_in(k, piece))(batch.keys)
+        count = min(_PER_CALL, stage.draws - start)
+        pieces.append(jax.device_get(_draw(own, mixtures, *rest, n=count, devices=devices)))
+    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *pieces)
+    mixtures = jax.device_get(mixtures)
+    for i, row in enumerate(batch.rows):
+        drawn, mixture = jax.tree.map(lambda leaf, i=i: leaf[i], (whole, mixtures))
+        seed = [*np.asarray(jax.random.key_data(batch.keys[i])).ravel().tolist()]
+        yield row, judge_weights(drawn, mixture, number, settings, np.random.default_rng(seed))
+
+
+def _chains(
+    task: _Task, batch: _Batch, number: int, before: dict[int, Outcome], devices: int
+) -> Iterator[tuple[int, Outcome]]:
+    """latent.Chains from what the weighted draws left."""
+    settings, space = task.settings, task.forward_model.space
+    assert settings.chains is not None
+    plan, rest = settings.chains, (batch.mixtures, batch.galaxies, task.proposal, task.forward_model)
+    static: dict[str, Any] = {"plan": plan, "devices": devices}
+    chains = _begin_chains(batch.keys, *rest, n_chains=settings.n_chains, **static)
+    pieces = []
+    n_draws = settings.n_draws * plan.thin
+    for first in range(0, plan.n_warmup + n_draws, plan.chunk):
+        # the metric is estimated anew after a third and after two thirds of the warm-up
+        if first < plan.n_warmup and first // plan.chunk in {
+            plan.n_warmup * k // (3 * plan.chunk) for k in (1, 2)
+        }:
+            chains = _update_metric(chains, **static)
+        chains, drawn = _advance_chains(
+            batch.keys, chains, jnp.asarray(first), jnp.asarray(first < plan.n_warmup), *rest, **static
+        )
+        if first >= plan.n_warmup:
+            pieces.append(jax.device_get(drawn))
+    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=2)[:, :, :n_draws], *pieces)
+    steps = np.exp(np.asarray(chains.step_size.log_step_size_avg))
+    free = np.asarray([space.index(name) for name in space.free(task.observations.fixed)])
+    for i, row in enumerate(batch.rows):
+        own = jax.tree.map(lambda leaf, i=i: leaf[i], whole)
+        yield row, judge_chains(before[row], own, float(steps[i]), free, number, settings)
+
+
+@jax.jit
+def _galaxies(
+    observations: Observation, noise: Noise, columns: Array, proposal: Proposal, forward_model: ForwardModel
+) -> Galaxy:
+    def one(observation: Observation, noise: Noise, columns: Array) -> Galaxy:
+        return galaxy_of(observation, noise, columns, proposal, forward_model)
+
+    return jax.vmap(one)(observations, noise, columns)
 
 
 @partial(jax.jit, static_argnames=("plan", "devices"))
@@ -217,79 +232,58 @@ def _draw(
     return over_galaxies(lambda *each: jax.lax.map(one, each), devices, keys, mixtures, galaxies)
 
 
-def _judge(
-    drawn: Weighted,
-    mixture: Mixture,
-    number: int,
-    settings: AmortisedSettings,
-    generator: np.random.Generator,
-) -> _Outcome:
-    """Does the galaxy pass? Of the draws only those that are kept remain."""
-    smoothed = smooth(np.asarray(drawn.log_weight, float))
-    passed = smoothed.k_hat < settings.k_hat and smoothed.ess >= settings.ess
-    kept = resample(generator, smoothed.weights, settings.n_chains * settings.n_draws)
-    thinned = jax.tree.map(lambda leaf: leaf[kept], drawn)
-    n_drawn = drawn.log_weight.size
-    return _Outcome(
-        thinned, smoothed._replace(weights=np.zeros(0)), n_drawn, number if passed else 0, mixture
-    )
-
-
-def _result(
-    outcomes: list[_Outcome],
-    observations: Observation,
-    noise: Noise,
-    forward_model: ForwardModel,
+@partial(jax.jit, static_argnames=("n_chains", "plan", "devices"))
+def _begin_chains(
+    keys: Array,
+    mixtures: Mixture,
+    galaxies: Galaxy,
     proposal: Proposal,
-    trained: Trained,
-    settings: AmortisedSettings,
-    problems: list[str],
-) -> Amortised:
-    n, shape = len(outcomes), (settings.n_chains, settings.n_draws)
+    forward_model: ForwardModel,
+    *,
+    n_chains: int,
+    plan: LatentChains,
+    devices: int,
+) -> latent.Chains:
+    """latent.Chains of a batch of galaxies at their starts."""
 
-    def gather(name: str) -> np.ndarray:
-        values = np.stack([getattr(one.drawn, name) for one in outcomes])
-        return values.reshape(n, *shape, *values.shape[2:])
+    def one(key: Array, mixture: Mixture, about: Galaxy) -> latent.Chains:
+        return latent.begin(
+            jax.random.fold_in(key, 0), n_chains, plan, mixture, about, proposal, forward_model
+        )
 
-    theta = gather("theta")
-    drawn = np.asarray([one.n_drawn for one in outcomes])
-    ess = np.asarray([one.smoothed.ess for one in outcomes])
-    per_draw: dict[str, Any] = {
-        "acceptance_rate": np.broadcast_to((ess / drawn)[:, None, None], (n, *shape)),
-        "diverging": np.zeros((n, *shape), bool),
-        "n_steps": np.zeros((n, *shape), int),
-    }
-    draws = Draws(
-        names=forward_model.space.names,
-        free=forward_model.space.free(observations.fixed),
-        theta=theta,
-        remoteness=np.asarray(_remoteness(forward_model, jnp.asarray(theta))),
-        extra={},
-        log_density=gather("log_density"),
-        **per_draw,
-        step_size=np.full(n, np.nan),
-        n_modes=np.ones(n, int),
-        problems=tuple(problems),
-    )
-    stage = np.asarray([one.stage for one in outcomes])
-    return Amortised(
-        draws=draws,
-        k_hat=np.asarray([one.smoothed.k_hat for one in outcomes]),
-        ess=ess,
-        n_drawn=drawn,
-        stage=stage,
-        log_evidence=np.asarray([one.smoothed.log_mean for one in outcomes]),
-        # of the logarithm of a mean of weights: their relative scatter over the root of their number
-        log_evidence_error=np.sqrt(np.maximum(1.0 / np.maximum(ess, 1e-9) - 1.0 / drawn, 0.0)),
-        passed=stage > 0,
-        outside=_outside(observations, noise, forward_model, proposal, trained),
-    )
+    return over_galaxies(jax.vmap(one), devices, keys, mixtures, galaxies)
 
 
-@jax.jit
-def _remoteness(forward_model: ForwardModel, theta: Float[Array, "galaxy chain draw param"]) -> Array:
-    flat = theta.reshape(-1, theta.shape[-1])
-    return jax.vmap(lambda at: remoteness(forward_model, at))(flat).reshape(theta.shape[:-1])
+@partial(jax.jit, static_argnames=("plan", "devices"))
+def _advance_chains(
+    keys: Array,
+    chains: latent.Chains,
+    first: Array,
+    adapt: Array,
+    mixtures: Mixture,
+    galaxies: Galaxy,
+    proposal: Proposal,
+    forward_model: ForwardModel,
+    *,
+    plan: LatentChains,
+    devices: int,
+) -> tuple[latent.Chains, latent.LatentDraws]:
+    """The next transitions, all galaxies side by side: those of one galaxy do not fill a core."""
+
+    iterations = first + jnp.arange(plan.chunk)
+
+    def one(
+        key: Array, chains: latent.Chains, mixture: Mixture, about: Galaxy
+    ) -> tuple[latent.Chains, latent.LatentDraws]:
+        own = jax.random.fold_in(key, 1)
+        return latent.advance(own, chains, iterations, adapt, plan, mixture, about, proposal, forward_model)
+
+    return over_galaxies(jax.vmap(one), devices, keys, chains, mixtures, galaxies)
+
+
+@partial(jax.jit, static_argnames=("plan", "devices"))
+def _update_metric(chains: latent.Chains, *, plan: LatentChains, devices: int) -> latent.Chains:
+    return over_galaxies(jax.vmap(lambda one: latent.update_metric(one, plan)), devices, chains)
 
 
 def _outside(

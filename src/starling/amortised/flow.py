@@ -2,8 +2,10 @@
 
 From a parameter vector to a standard normal:
 
-    v [free] --affine--> L (v - mu) --couplings--> z [free],      L lower triangular, all of it set by the features
+    v [free] --Gaussian--> C^T (v - m) --affine--> L (. - mu) --couplings--> z [free]
 
+The first map whitens a Gaussian approximation of the posterior (``starling.amortised.local``), which starts where a
+network (``point``) guesses; L is lower triangular.
 Everything that depends on the galaxy alone comes out of ONE network (``context``), computed once: ``mu``, ``L`` and
 what every coupling's conditioner adds to its first layer. A draw costs only the small conditioners. Arrays have the
 draws as their last axis; a context has one column for all of them or one for each.
@@ -21,10 +23,12 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Float
 
+from starling.amortised.local import Local, n_told, told
 from starling.amortised.splines import inverse_spline, n_raw, spline
 from starling.emulators.networks import Architecture, Network, with_affine_outputs
 
 _LOG_2PI = float(np.log(2.0 * np.pi))
+_GATE = -2.0  # of the Gaussian, before any training: little of it
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,15 @@ class FlowShape:
     """Sizes: ``width`` and ``depth`` of the embedding, ``couplings`` with ``hidden`` units in each of ``layers``
     layers.
 
-    Splines have ``bins`` bins between ``-bound`` and ``bound``. ``orders`` are the permutations of the coordinates, one
-    per coupling: the first half of a permutation is left as it is, the other half is transformed.
+    ``descent`` are the steps from the guess to the Gaussian. Splines have ``bins`` bins between ``-bound`` and
+    ``bound``. ``orders`` are the permutations of the coordinates, one per coupling: the first half of a permutation is
+    left as it is, the other half is transformed.
     """
 
     n_features: int
     n_free: int
     orders: tuple[tuple[int, ...], ...]
+    descent: int = 1
     width: int = 256
     depth: int = 4
     hidden: int = 128
@@ -56,7 +62,7 @@ class FlowShape:
 
     @property
     def n_context(self) -> int:
-        return self.n_free + self.n_free**2 + len(self.orders) * self.hidden
+        return 3 * self.n_free + self.n_free**2 + len(self.orders) * self.hidden
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -114,22 +120,30 @@ class Flow(nnx.Module):
 
     def __init__(self, shape: FlowShape, *, rngs: nnx.Rngs) -> None:
         self.shape = shape
-        embedding = Architecture(shape.n_features, shape.n_context, shape.width, shape.depth, residual=True)
+        point = Architecture(shape.n_features, shape.n_free, shape.width, shape.depth, residual=True)
+        self.point = Network(point, rngs=rngs)
+        n_features = shape.n_features + n_told(shape.n_free)
+        embedding = Architecture(n_features, shape.n_context, shape.width, shape.depth, residual=True)
         # a small head: every density begins near the prior
         small = jnp.full(shape.n_context, 0.1)
         self.embedding = with_affine_outputs(Network(embedding, rngs=rngs), small, 0.0 * small)
         self.conditioners = nnx.List([Conditioner(shape, rngs=rngs) for _ in shape.orders])
 
-    def context(self, features: Float[Array, "column feature"]) -> Context:
-        """What the flow is, given the features of one galaxy or of each."""
-        shape, out = self.shape, self.embedding(features).T
+    def context(self, features: Float[Array, "column feature"], local: Local) -> Context:
+        """What the flow is, given the features and the Gaussian (leading axis: column) of one galaxy or of each."""
+        shape = self.shape
+        out = self.embedding(jnp.concatenate([features, jax.vmap(told)(local)], axis=1)).T
         n = shape.n_free
-        mean, raw = out[:n], out[n : n + n * n].reshape(n, n, -1)
+        mean, of_mean, of_matrix, raw, hidden = jnp.split(out, np.cumsum([n, n, n, n * n]))
+        raw = raw.reshape(n, n, -1)
         diagonal = np.eye(n, dtype=bool)[:, :, None]
         below = np.tri(n, k=-1, dtype=bool)[:, :, None]
         matrix = jnp.where(diagonal, jnp.exp(raw), jnp.where(below, raw, 0.0))
-        hidden = out[n + n * n :].reshape(len(shape.orders), shape.hidden, -1)
-        return Context(mean, matrix, tuple(hidden))
+        mean = mean + jax.nn.sigmoid(of_mean + _GATE) * local.mean.T
+        matrix = matrix + jax.nn.sigmoid(of_matrix + 2.0 * _GATE)[:, None] * jnp.moveaxis(
+            local.whitener, 0, -1
+        )
+        return Context(mean, matrix, tuple(hidden.reshape(len(shape.orders), shape.hidden, -1)))
 
     def log_prob(self, context: Context, v: Float[Array, "free draw"]) -> Float[Array, " draw"]:
         """Log density of every draw."""
@@ -141,8 +155,7 @@ class Flow(nnx.Module):
     ) -> tuple[Float[Array, "free draw"], Float[Array, " draw"]]:
         """The coordinates in which the density is a standard normal, and the log determinant of the map to them."""
         x = jnp.sum(context.matrix * (v - context.mean)[None], axis=1)
-        diagonal = jnp.diagonal(context.matrix)  # [column, free]
-        total = jnp.broadcast_to(jnp.sum(jnp.log(diagonal), axis=-1), v.shape[-1:])
+        total = jnp.broadcast_to(_log_diagonal(context), v.shape[-1:])
         for order, conditioner, hidden in self._couplings(context):
             kept, moved = self._split(x, order)
             raw = self._raw(conditioner, kept, hidden)
@@ -160,9 +173,9 @@ class Flow(nnx.Module):
             raw = self._raw(conditioner, kept, hidden)
             moved, log_slope = inverse_spline(moved, raw, self.shape.bins, self.shape.bound)
             x, total = self._join(kept, moved, order), total + jnp.sum(log_slope, axis=0)
-        matrix = context.matrix[..., 0]
-        inverse = solve_triangular(matrix, jnp.eye(self.shape.n_free), lower=True)
-        return context.mean + inverse @ x, total - jnp.sum(jnp.log(jnp.diagonal(matrix)))
+        eye = jnp.eye(self.shape.n_free)
+        inverse = solve_triangular(context.matrix[..., 0], eye, lower=True)
+        return context.mean + inverse @ x, total - _log_diagonal(context)
 
     def _couplings(self, context: Context) -> "zip[tuple[tuple[int, ...], Conditioner, Array]]":
         return zip(self.shape.orders, self.conditioners, context.hidden, strict=True)
@@ -180,3 +193,8 @@ class Flow(nnx.Module):
 
 def _log_normal(z: Float[Array, "free draw"]) -> Float[Array, " draw"]:
     return -0.5 * jnp.sum(z**2, axis=0) - 0.5 * _LOG_2PI * z.shape[0]
+
+
+def _log_diagonal(context: Context) -> Float[Array, " column"]:
+    """Log determinant of the two triangular maps."""
+    return jnp.sum(jnp.log(jnp.diagonal(context.matrix)), axis=-1)

@@ -5,7 +5,8 @@ that it was drawn with. The forward model is evaluated once per draw, at a refer
 mass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -18,7 +19,7 @@ from starling.amortised.adapt import Adaptation, Mixture, adapt, draw, log_densi
 from starling.amortised.coordinates import MASS, Coordinates
 from starling.amortised.features import Seen
 from starling.amortised.flow import Context
-from starling.amortised.mass import best_amplitude, draw_log_mass
+from starling.amortised.mass import best_amplitude, draw_log_mass, log_mass_at
 from starling.amortised.proposal import Proposal
 from starling.forward import ForwardModel
 from starling.inference.likelihood import log_likelihood_at
@@ -29,11 +30,11 @@ _IN_CACHE = 500  # draws at once
 
 
 class Galaxy(NamedTuple):
-    """What is known of one galaxy; ``columns``: where its bands are among the proposal's (``places``)."""
+    """What is known of one galaxy, and what the flow is for it."""
 
     observation: Observation
     noise: Noise
-    columns: Int[Array, " band"]
+    context: Context
 
 
 class Weighted(NamedTuple):
@@ -81,10 +82,9 @@ def adapted(
     plan: Adaptation,
 ) -> Mixture:
     """The proposal of one galaxy after some more rounds, from what it was."""
-    context = _context(galaxy, proposal)
 
     def log_target(key: Array, z: Float[Array, "free draw"]) -> Float[Array, " draw"]:
-        _, log_posterior, log_mass = _evaluate(key, z, context, galaxy, proposal, forward_model)
+        _, log_posterior, log_mass = _evaluate(key, z, galaxy, proposal, forward_model)
         return log_posterior - log_mass
 
     return adapt(key, log_target, start, plan)
@@ -96,21 +96,27 @@ def weighted_draws(
     """``n`` draws for one galaxy, with their exact weights."""
     key_draw, key_mass = jax.random.split(key)
     z = draw(key_draw, mixture, n)
-    context = _context(galaxy, proposal)
-    theta, log_posterior, log_mass = _evaluate(key_mass, z, context, galaxy, proposal, forward_model)
+    theta, log_posterior, log_mass = _evaluate(key_mass, z, galaxy, proposal, forward_model)
     log_weight = log_posterior - log_mass - log_density(mixture, z)
     return Weighted(theta, jnp.where(jnp.isfinite(log_weight), log_weight, -jnp.inf), log_posterior)
 
 
-def _context(galaxy: Galaxy, proposal: Proposal) -> Context:
-    seen = seen_of(galaxy.observation, galaxy.noise, proposal.coordinates)
-    return proposal.context(spread(seen, galaxy.columns, len(proposal.bands)))
+def galaxy_of(
+    observation: Observation,
+    noise: Noise,
+    columns: Int[Array, " band"],
+    proposal: Proposal,
+    forward_model: ForwardModel,
+) -> Galaxy:
+    """ONE galaxy as the flow sees it; ``columns``: where its bands are among the proposal's (``places``)."""
+    seen = seen_of(observation, noise, proposal.coordinates)
+    context = proposal.context(spread(seen, columns, len(proposal.bands)), seen, forward_model)
+    return Galaxy(observation, noise, context)
 
 
 def _evaluate(
     key: Array,
     z: Float[Array, "free draw"],
-    context: Context,
     galaxy: Galaxy,
     proposal: Proposal,
     forward_model: ForwardModel,
@@ -120,12 +126,13 @@ def _evaluate(
     seen = seen_of(observation, galaxy.noise, coordinates)
 
     def one(v: Array, uniforms: Array) -> tuple[Array, Array, Array]:
-        theta, flux, log_mass = _complete(v, uniforms, coordinates, seen, observation, forward_model)
+        place = partial(draw_log_mass, uniforms)
+        theta, flux, log_mass = _complete(v, place, coordinates, seen, observation, forward_model)
         value = log_likelihood_at(observation, forward_model, theta, flux, galaxy.noise)
         return theta, value + coordinates.log_prior(v, theta), log_mass
 
     def some(z: Array, uniforms: Array) -> tuple[Array, Array, Array]:
-        v, log_slope = proposal.flow.from_normal(context, z)
+        v, log_slope = proposal.flow.from_normal(galaxy.context, z)
         theta, log_posterior, log_mass = jax.vmap(one)(v.T, uniforms)
         return theta, log_posterior + log_slope, log_mass
 
@@ -142,13 +149,13 @@ def _evaluate(
 
 def _complete(
     v: Float[Array, " free"],
-    uniforms: Float[Array, " two"],
+    place: Callable[..., tuple[Array, Array]],
     coordinates: Coordinates,
     seen: Seen,
     observation: Observation,
     forward_model: ForwardModel,
 ) -> tuple[Float[Array, " param"], Float[Array, " band"], Float[Array, ""]]:
-    """All parameters, the flux there, and the log density of the mass, which is 0 where there is none to draw."""
+    """All parameters, the flux there, and what ``place`` says beside the log mass (0 where there is none to draw)."""
     fixed = {name: observation.fixed[name] for name in coordinates.fixed}
     if not coordinates.has_mass:
         theta = coordinates.to_theta(v, fixed)
@@ -159,5 +166,22 @@ def _complete(
     theta = coordinates.to_theta(v, fixed | {MASS: jnp.asarray(reference, v.dtype)})
     flux = forward_model(theta)
     amplitude = best_amplitude(flux, seen.flux, seen.error, seen.mask)
-    log_mass, log_density = draw_log_mass(uniforms, amplitude, reference, prior.low, prior.high)
+    log_mass, log_density = place(amplitude, reference, prior.low, prior.high)
     return theta.at[index].set(log_mass), flux * 10.0 ** (log_mass - reference), log_density
+
+
+def placed(
+    z: Float[Array, " free"],
+    score: Float[Array, ""],
+    galaxy: Galaxy,
+    proposal: Proposal,
+    forward_model: ForwardModel,
+) -> tuple[Float[Array, " param"], Float[Array, ""]]:
+    """Parameters where the mass has this normal score, and the log density of the posterior over z and the score."""
+    coordinates, observation = proposal.coordinates, galaxy.observation
+    seen = seen_of(observation, galaxy.noise, coordinates)
+    v, log_slope = proposal.flow.from_normal(galaxy.context, z[:, None])
+    place = partial(log_mass_at, score)
+    theta, flux, slope = _complete(v[:, 0], place, coordinates, seen, observation, forward_model)
+    value = log_likelihood_at(observation, forward_model, theta, flux, galaxy.noise)
+    return theta, value + coordinates.log_prior(v[:, 0], theta) + log_slope[0] + slope

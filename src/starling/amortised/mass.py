@@ -59,3 +59,24 @@ def draw_log_mass(
     scale = jnp.where(known, inside, 1.0) * amplitude.sigma * jnp.sqrt(2.0 * jnp.pi)
     normal = jnp.exp(-0.5 * e**2) / scale * value * _LN10
     return log_mass, jnp.log(share / (high - low) + (1.0 - share) * normal)
+
+
+def log_mass_at(
+    score: Float[Array, ""], amplitude: Amplitude, reference: float, low: float, high: float
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """log10 of the mass with this normal score in the cut normal alone, and the log of its slope over the score.
+
+    Where the normal lies outside the prior's range the score is that of the range itself.
+    """
+    least, most = 10.0 ** (low - reference), 10.0 ** (high - reference)
+    ends = ndtr((jnp.asarray([least, most]) - amplitude.mean) / amplitude.sigma)
+    inside = ends[1] - ends[0]
+    known = inside > _LEAST_PROBABILITY
+    p = ndtr(score)
+    q = ndtri(jnp.clip(jnp.where(known, ends[0] + p * inside, 0.5), 1e-6, 1.0 - 1e-6))
+    value = jnp.clip(amplitude.mean + amplitude.sigma * q, least, most)
+    slope = jnp.log(amplitude.sigma / (value * _LN10)) + jnp.log(jnp.where(known, inside, 1.0))
+    slope += 0.5 * (q**2 - score**2)
+    from_range = jnp.log(high - low) - 0.5 * score**2 - 0.5 * np.log(2.0 * np.pi)
+    log_mass = jnp.where(known, reference + jnp.log10(value), low + p * (high - low))
+    return jnp.clip(log_mass, low, high), jnp.where(known, slope, from_range)

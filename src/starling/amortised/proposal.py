@@ -12,7 +12,9 @@ from jaxtyping import Float
 from starling.amortised.coordinates import Coordinates
 from starling.amortised.features import Ends, Seen, ends_of, n_features, raw_features, standardise
 from starling.amortised.flow import Context, Flow
+from starling.amortised.local import Local, local_gaussian
 from starling.amortised.mocks import NoiseRange
+from starling.forward import ForwardModel
 
 
 @jax.tree_util.register_dataclass
@@ -57,9 +59,23 @@ class Proposal:
     bands: tuple[str, ...] = field(metadata={"static": True})
     noise: NoiseRange = field(metadata={"static": True})
 
-    def context(self, seen: Seen) -> Context:
-        """What the flow is for ONE galaxy."""
-        return self.flow.context(self.standard.features(seen)[None])
+    def context(self, seen: Seen, mine: Seen, forward_model: ForwardModel) -> Context:
+        """What the flow is for ONE galaxy; ``seen`` has the bands of the flow, ``mine`` those of the model."""
+        features = self.standard.features(seen)
+        local = local_of(self.flow, features, mine, self.coordinates, forward_model)
+        return self.flow.context(features[None], jax.tree.map(lambda leaf: leaf[None], local))
+
+
+def local_of(
+    flow: Flow,
+    features: Float[Array, " feature"],
+    seen: Seen,
+    coordinates: Coordinates,
+    forward_model: ForwardModel,
+) -> Local:
+    """The Gaussian approximation of ONE galaxy, from where the flow's first network guesses."""
+    guess = jax.lax.stop_gradient(flow.point(features))
+    return local_gaussian(guess, seen, coordinates, forward_model, flow.shape.descent)
 
 
 def feature_count(bands: Sequence[str], coordinates: Coordinates) -> int:

@@ -22,7 +22,7 @@ from starling.amortised.config import AmortiseConfig, FlowTrainingConfig
 from starling.amortised.coordinates import Coordinates
 from starling.amortised.flow import Flow, FlowShape, flow_orders
 from starling.amortised.mocks import Mock, NoiseRange, draw_mocks, many_mocks
-from starling.amortised.proposal import Proposal, Standard, feature_count, fit_standard
+from starling.amortised.proposal import Proposal, Standard, feature_count, fit_standard, local_of
 from starling.emulators.checkpoints import load_checkpoint, remove_checkpoint, save_checkpoint
 from starling.forward import ForwardModel
 from starling.simulation import StoppedError
@@ -104,11 +104,14 @@ def train_proposal(
         jax.random.key(config.seed + 3), training.n_validation, model, static.coordinates, static.noise
     )
     started, first, saved = time.monotonic(), step, time.monotonic()
-    loss = float(_evaluate(state.flow, proposal.standard, validation))
+    measure = partial(
+        _evaluate, standard=proposal.standard, mocks=validation, model=model, coordinates=static.coordinates
+    )
+    loss = float(measure(state.flow))
     while step < training.steps:
         state, losses = _run_piece(state, key, jnp.asarray(step), model, proposal.standard, static)
         train_loss = float(losses)
-        loss = float(_evaluate(state.flow, proposal.standard, validation))
+        loss = float(measure(state.flow))
         step += training.report_every
         if not (np.isfinite(train_loss) and np.isfinite(loss)):
             raise FloatingPointError(
@@ -169,10 +172,14 @@ def _optimizer(training: FlowTrainingConfig) -> optax.GradientTransformation:
     )
 
 
-def _loss(flow: Flow, standard: Standard, mocks: Mock) -> Float[Array, ""]:
-    """Mean of -log q of the true parameters."""
-    context = flow.context(jax.vmap(standard.features)(mocks.seen))
-    return -jnp.mean(flow.log_prob(context, mocks.v.T))
+def _loss(
+    flow: Flow, standard: Standard, mocks: Mock, model: ForwardModel, coordinates: Coordinates
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Mean of -log q of the true parameters, and half the mean square error of the guesses."""
+    features = jax.vmap(standard.features)(mocks.seen)
+    local = jax.vmap(lambda x, seen: local_of(flow, x, seen, coordinates, model))(features, mocks.seen)
+    log_q = flow.log_prob(flow.context(features, local), mocks.v.T)
+    return -jnp.mean(log_q), 0.5 * jnp.mean(jnp.sum((flow.point(features) - mocks.v) ** 2, axis=1))
 
 
 @partial(jax.jit, static_argnames="static", donate_argnames="state")
@@ -190,7 +197,12 @@ def _run_piece(
             static.coordinates,
             static.noise,
         )
-        value, gradient = jax.value_and_grad(_loss)(state.flow, standard, mocks)
+
+        def both(flow: Flow) -> tuple[Array, Array]:
+            loss, guess = _loss(flow, standard, mocks, model, static.coordinates)
+            return loss + guess, loss
+
+        (_, value), gradient = jax.value_and_grad(both, has_aux=True)(state.flow)
         updates, moved = optimizer.update(gradient, state.optimizer, state.flow)
         return _State(optax.apply_updates(state.flow, updates), moved), value
 
@@ -198,11 +210,16 @@ def _run_piece(
     return state, jnp.mean(losses)
 
 
-@jax.jit
-def _evaluate(flow: Flow, standard: Standard, mocks: Mock) -> Float[Array, ""]:
+@partial(jax.jit, static_argnames="coordinates")
+def _evaluate(
+    flow: Flow, standard: Standard, mocks: Mock, model: ForwardModel, coordinates: Coordinates
+) -> Float[Array, ""]:
     """The loss on galaxies that are kept aside."""
+
+    def some(mocks: Mock) -> Array:
+        return _loss(flow, standard, mocks, model, coordinates)[0]
 
     n = len(mocks.v)
     size = min(_PIECE, n)
     pieces = jax.tree.map(lambda leaf: leaf[: n // size * size].reshape(-1, size, *leaf.shape[1:]), mocks)
-    return jnp.mean(jax.lax.map(lambda some: _loss(flow, standard, some), pieces))
+    return jnp.mean(jax.lax.map(some, pieces))

@@ -211,9 +211,14 @@ class Photometry(Section):
 
 
 class ModelConfig(Section):
-    """The forward model, and parameters held at one value in every galaxy."""
+    """The forward model, the flow that proposes its posteriors, and parameters held at one value in every galaxy.
+
+    ``flow`` is a file that ``starling amortise`` wrote, ``none`` (chains alone), or ``auto``: the package's own where
+    it is for this emulator and for what is known of the galaxies.
+    """
 
     emulator: str = "default"
+    flow: str = "auto"
     fixed: dict[str, float] = Field(default_factory=dict)
 
 

@@ -1,5 +1,6 @@
 """A fit of a catalogue as a run of parts, here or in other processes: what is sent to them, and how they open it."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,8 +11,10 @@ import jax
 import numpy as np
 import xarray as xr
 
+from starling.amortised import AmortisedSettings, Archive, Settled, settle
 from starling.catalogues import Catalogue, FitConfig, load_catalogue
 from starling.cli.emulators import find_emulator
+from starling.cli.flows import choose_flow
 from starling.emulators import load_emulator, read_header
 from starling.execution import Job
 from starling.forward import ForwardModel, parts_of
@@ -88,13 +91,19 @@ def fit_of(
     catalogue: Catalogue,
     emulator: Emulator,
     truth: Mapping[str, np.ndarray] | None = None,
+    folder: Path = Path(),
 ) -> tuple[Fit, np.ndarray]:
-    """The run of a catalogue, and the row of the catalogue that each of its galaxies is."""
+    """The run of a catalogue, and the row of the catalogue that each of its galaxies is.
+
+    A path of a flow counts from ``folder``.
+    """
     settings, model = config.sampler_settings, emulator.model.select(catalogue.bands)
+    flow, words = choose_flow(config.model.flow, config.model.emulator, folder, model, catalogue.observations)
     provenance = {
         "config": config.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         "emulator": {key: emulator.header[key] for key in HEADER_KEYS if key in emulator.header},
         "seed": config.seed,
+        "engine": words,
     }
     # galaxies that one part of a model is enough for go together
     parts = parts_of(model, catalogue.observations.fixed, len(catalogue.ids))
@@ -102,12 +111,14 @@ def fit_of(
     sorted_truth = None if truth is None else {name: values[order] for name, values in truth.items()}
     ids = tuple(catalogue.ids[row] for row in order)
     observations = take(catalogue.observations, order)
-    sample = _sampler(observations, ids, model, settings, config.seed, sorted_truth, provenance)
+    engine = _Engine(model, settings, flow)
+    sample = _sampler(observations, ids, engine, config.seed, sorted_truth, provenance)
     inputs = {
         "galaxies": hash_arrays((catalogue.observations, catalogue.ids, dict(truth or {}))),
         "emulator": hash_arrays((model, catalogue.bands)),
         "sampler": asdict(settings),
         "seed": config.seed,
+        **engine.identity,
     }
     storage = storage_of(config.output, len(ids))
     return Fit(ids, sample, inputs, settings.batch_size, summary_table, storage), order
@@ -127,15 +138,44 @@ def open_parts(settings: Mapping[str, Any]) -> Iterator[Callable[[int], int]]:
     paths = {name: None if path is None else Path(path) for name, path in settings["place"].items()}
     place = Place(paths["base"] or Path(), paths["table"], paths["data"])
     emulator = open_emulator(config.model.emulator, place.base, tuple(config.photometry.bands))
-    fit, _ = fit_of(config, open_catalogue(config, emulator, place), emulator)
+    fit, _ = fit_of(config, open_catalogue(config, emulator, place), emulator, folder=place.base)
     yield work_on(fit, Path(settings["folder"]))
+
+
+class _Engine(NamedTuple):
+    """What makes posteriors: a flow and what comes after it, or chains alone."""
+
+    model: ForwardModel
+    settings: SamplerSettings
+    flow: Archive | None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the draws beside the sampler's settings."""
+        if self.flow is None:
+            return {}
+        weights = jax.tree.leaves(self.flow.proposal)
+        return {
+            "flow": hash_arrays(tuple(weights)),
+            "stages": json.loads(json.dumps(asdict(AmortisedSettings()))),
+        }
+
+    def settle(
+        self, key: jax.Array, observations: Observation, size: int, progress: Callable[[Progress], None]
+    ) -> Settled:
+        """The posteriors of these galaxies, which chains fill up to ``size``, so that nothing compiles again."""
+        if self.flow is not None:
+            return settle(key, observations, self.model, self.flow, self.settings, progress=progress)
+        n = len(observations.flux)
+        padded = take(observations, np.minimum(np.arange(size), n - 1))
+        draws = _first(sample_galaxies(key, padded, self.model, settings=self.settings, progress=progress), n)
+        return Settled(draws, diagnose(draws))
 
 
 def _sampler(
     observations: Observation,
     ids: Sequence[str],
-    model: ForwardModel,
-    settings: SamplerSettings,
+    engine: _Engine,
     seed: int,
     truth: Mapping[str, np.ndarray] | None,
     provenance: Mapping[str, Any],
@@ -145,28 +185,19 @@ def _sampler(
     sizes: set[int] = set()
 
     def sample(part: int, start: int, stop: int, report: Report) -> xr.DataTree:
-        size = max(sizes | {stop - start})  # a shorter last part is filled up, so that nothing compiles again
+        size = max(sizes | {stop - start})
         sizes.add(size)
-        padded = np.minimum(np.arange(start, start + size), stop - 1)
-
-        def show(now: Progress) -> None:
-            report(now.fraction, now.stage)
-
-        draws = sample_galaxies(
-            jax.random.fold_in(key, part),
-            take(observations, padded),
-            model,
-            settings=settings,
-            progress=show,
+        mine = take(observations, np.arange(start, stop))
+        settled = engine.settle(
+            jax.random.fold_in(key, part), mine, size, lambda now: report(now.fraction, now.stage)
         )
-        draws = _first(draws, stop - start)
         return to_datatree(
-            draws,
-            take(observations, np.arange(start, stop)),
-            model,
-            diagnose(draws),
+            settled.draws,
+            mine,
+            engine.model,
+            settled.diagnostics,
             galaxy=ids[start:stop],
-            settings=settings,
+            settings=engine.settings,
             truth=None if truth is None else {name: values[start:stop] for name, values in truth.items()},
             attrs=provenance,
         )

@@ -65,7 +65,8 @@ def fit_catalogue(
 
     Parts are fitted here, or as ``execution`` says, elsewhere: ``place`` then says where the files are.
     """
-    fit, order = fit_of(config, catalogue, emulator, truth)
+    base = Path() if place is None else place.base
+    fit, order = fit_of(config, catalogue, emulator, truth, base)
     total, model = len(fit.ids), emulator.model.select(catalogue.bands)
     # threads of this process have nothing to open: the devices are shared out inside a part
     away = None if execution is None or execution.kind == "threads" else execution

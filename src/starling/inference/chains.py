@@ -48,7 +48,8 @@ class Transition(NamedTuple):
     n_steps: Int[Array, " chain"]
 
 
-def _no_moments(dim: int) -> Moments:
+def no_moments(dim: int) -> Moments:
+    """Before any draw."""
     return Moments(jnp.zeros(()), jnp.zeros(dim), jnp.zeros((dim, dim)))
 
 
@@ -65,10 +66,10 @@ def begin(states: HMCState, inverse_metric: Float[Array, "dim dim"], target: flo
     """Chains at their starts, with a first step size for a metric that is nearly right."""
     dim = inverse_metric.shape[0]
     step_size = _dual_averaging(target)[0](jnp.asarray(0.5 / dim**0.25))
-    return _typed(Chains(states, step_size, inverse_metric, _no_moments(dim)))
+    return _typed(Chains(states, step_size, inverse_metric, no_moments(dim)))
 
 
-def _merge(moments: Moments, positions: Float[Array, "chain dim"]) -> Moments:
+def merge(moments: Moments, positions: Float[Array, "chain dim"]) -> Moments:
     """Chan's update of mean and scatter by one position of every chain."""
     n, m = moments.n, positions.shape[0]
     mean = jnp.mean(positions, axis=0)
@@ -80,19 +81,22 @@ def _merge(moments: Moments, positions: Float[Array, "chain dim"]) -> Moments:
     )
 
 
-def update_metric(chains: Chains, target: float) -> Chains:
-    """Replace the metric by the pooled covariance of the moments gathered so far, and begin the step size anew.
+def pooled_metric(moments: Moments, before: Float[Array, "dim dim"]) -> Float[Array, "dim dim"]:
+    """The covariance of the moments, with ``before`` counting as much as 2 dim draws.
 
-    The old metric counts as much as 2 dim draws, since autocorrelated draws of a short window leave the covariance
-    noisy. Unchanged where the moments are not finite.
+    Autocorrelated draws of a short window leave the covariance noisy. ``before`` where the moments are not finite.
     """
-    dim = chains.inverse_metric.shape[0]
-    weight = 2.0 * dim
-    pooled = (chains.moments.scatter + weight * chains.inverse_metric) / (chains.moments.n + weight)
+    weight = 2.0 * before.shape[0]
+    pooled = (moments.scatter + weight * before) / (moments.n + weight)
     good = jnp.all(jnp.isfinite(jnp.linalg.cholesky(pooled)))
-    metric = jnp.where(good, pooled, chains.inverse_metric)
+    return jnp.where(good, pooled, before)
+
+
+def update_metric(chains: Chains, target: float) -> Chains:
+    """Replace the metric by the pooled covariance of the moments gathered so far, and begin the step size anew."""
+    metric = pooled_metric(chains.moments, chains.inverse_metric)
     step = jnp.exp(chains.step_size.log_step_size_avg)
-    return _typed(Chains(chains.hmc, _dual_averaging(target)[0](step), metric, _no_moments(dim)))
+    return _typed(Chains(chains.hmc, _dual_averaging(target)[0](step), metric, no_moments(len(metric))))
 
 
 def leapfrogs(iteration: Int[Array, ""], mean_steps: Float[Array, ""]) -> Int[Array, ""]:
@@ -132,7 +136,7 @@ def advance(
         keys = jax.random.split(jax.random.fold_in(key, iteration), state.hmc.position.shape[0])
         moved, info = jax.vmap(move)(keys, state.hmc)
         rate = jnp.where(jnp.isfinite(info.acceptance_rate), jnp.clip(info.acceptance_rate, 0.0, 1.0), 0.0)
-        tuned = (tune(state.step_size, jnp.mean(rate)), _merge(state.moments, moved.position))
+        tuned = (tune(state.step_size, jnp.mean(rate)), merge(state.moments, moved.position))
         step_size, moments = jax.tree.map(
             lambda new, old: jnp.where(adapt, new, old), tuned, (state.step_size, state.moments)
         )

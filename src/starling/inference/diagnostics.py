@@ -21,8 +21,24 @@ class Thresholds(NamedTuple):
     outside: float = 0.01  # fraction of the draws
 
 
+class Weights(NamedTuple):
+    """Per galaxy, where weighted draws of a proposal came first: what settled it, and how good the weights were."""
+
+    stage: tuple[str, ...]  # "weights 1" ..., "latent chains", "chains" or "unsettled"
+    k_hat: np.ndarray  # PSIS
+    ess: np.ndarray
+    log_evidence: np.ndarray  # of the likelihood without its constants
+    log_evidence_err: np.ndarray
+    outside: tuple[
+        str, ...
+    ]  # how a galaxy is unlike what the proposal was trained for; empty where it is not
+
+
 class Diagnostics(NamedTuple):
-    """Convergence per galaxy (and free parameter); ``flag`` is empty where ``passed``."""
+    """Convergence per galaxy (and free parameter); ``flag`` is empty where ``passed``.
+
+    Where ``weights`` settled a galaxy, R-hat is NaN and the ESS is that of the weights.
+    """
 
     names: tuple[str, ...]
     rhat: Float[np.ndarray, "galaxy free"]
@@ -32,6 +48,7 @@ class Diagnostics(NamedTuple):
     outside: np.ndarray  # share of the draws outside the forward model's domain, NaN where it does not know
     passed: np.ndarray
     flag: tuple[str, ...]
+    weights: Weights | None = None
 
 
 def _normal_scores(draws: Float[np.ndarray, "chain draw *series"]) -> np.ndarray:

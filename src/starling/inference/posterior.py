@@ -19,7 +19,7 @@ from jax import Array
 from jaxtyping import Float
 
 from starling.forward import PROPERTIES, ForwardModel
-from starling.inference.diagnostics import Diagnostics
+from starling.inference.diagnostics import Diagnostics, Weights
 from starling.inference.fit import Draws
 from starling.inference.noise import ModelError, local_error, prepare_noise
 from starling.inference.observation import Observation
@@ -213,6 +213,9 @@ def to_datatree(
             by_parameter,
         ),
     }
+    if diagnostics.weights is not None:
+        groups["diagnostics"] = groups["diagnostics"].assign(_of_weights(diagnostics.weights))
+        groups["evidence"] = _evidence(diagnostics.weights, ids)
     if truth is not None:
         known = _by_name(
             {name: np.asarray(value) for name, value in truth.items()},
@@ -232,6 +235,31 @@ def to_datatree(
         for name, value in (attrs or {}).items()
     }
     return tree
+
+
+def _of_weights(weights: Weights) -> dict[str, Any]:
+    return {
+        "stage": ("galaxy", np.asarray(weights.stage, dtype=str), {"long_name": "what settled the galaxy"}),
+        "k_hat": ("galaxy", weights.k_hat, {"long_name": "PSIS k-hat of the weights"}),
+        "ess_weights": ("galaxy", weights.ess, {"long_name": "effective sample size of the weights"}),
+        "unlike_training": (
+            "galaxy",
+            np.asarray(weights.outside, dtype=str),
+            {"long_name": "how it is unlike what the flow was trained for"},
+        ),
+    }
+
+
+def _evidence(weights: Weights, ids: np.ndarray) -> xr.Dataset:
+    """As a judge's result has it."""
+    words = "ln Z, without -sum ln(error sqrt(2 pi)) of the bands"
+    return xr.Dataset(
+        {
+            "log_evidence": ("galaxy", weights.log_evidence, {"long_name": words}),
+            "log_evidence_err": ("galaxy", weights.log_evidence_err, {"long_name": "one sigma of ln Z"}),
+        },
+        {"galaxy": ids},
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,68 @@
+"""How many draws of which kind, and what counts as passed."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from starling.inference.noise import ModelError, check_model_error
+
+
+class Stage(NamedTuple):
+    """``draws`` from a proposal that first adapts itself for ``rounds`` rounds, from where the stage before left it."""
+
+    draws: int
+    rounds: int = 0
+
+
+class LatentChains(NamedTuple):
+    """Chains in the coordinates of an adapted proposal (``starling.amortised.latent``).
+
+    Each transition is a leapfrog trajectory of ``mean_steps`` steps on average and a choice among the present point and
+    ``proposals`` draws of the proposal. ``n_warmup`` transitions tune the step size and the metric; of those that
+    follow every ``thin``-th is kept, but all count in the diagnostics. They run in pieces of ``chunk``.
+    """
+
+    n_warmup: int = 200
+    thin: int = 2
+    chunk: int = 50
+    mean_steps: float = 10.0
+    proposals: int = 8
+    target_accept: float = 0.85
+
+
+@dataclass(frozen=True)
+class AmortisedSettings:
+    """How many draws, and what counts as passed.
+
+    Galaxies that do not pass a stage go on to the next one; ``chains`` (None: none) run for those that pass none.
+    ``n_round`` and ``worth`` are those of the rounds (``starling.amortised.adapt``). ``n_chains`` and ``n_draws`` are
+    those of the equal-weight draws that are kept. ``batch_size`` galaxies run at once.
+    """
+
+    stages: tuple[Stage, ...] = (Stage(8000, 8), Stage(16_000, 8), Stage(50_000, 8))
+    chains: LatentChains | None = field(default_factory=LatentChains)
+    n_round: int = 2500
+    worth: float = 0.1
+    k_hat: float = 0.7
+    ess: float = 400.0
+    rhat: float = 1.01
+    n_chains: int = 4
+    n_draws: int = 500
+    batch_size: int = 8
+    error_floor: float = 0.05
+    model_error: ModelError = "band"
+
+    def __post_init__(self) -> None:
+        check_model_error(self.model_error)
+        if not self.stages or any(stage.draws < 100 or stage.rounds < 0 for stage in self.stages):
+            raise ValueError(f"stages must be some, each with 100 draws or more, got {self.stages}")
+        if not 0.0 < self.worth < 1.0:
+            raise ValueError(f"worth is a share between 0 and 1, got {self.worth}")
+        for name in ("n_chains", "n_draws", "batch_size", "n_round"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        chains = self.chains
+        if chains and (chains.chunk < 1 or chains.thin < 1 or chains.n_warmup % chains.chunk):
+            raise ValueError(
+                f"chains.n_warmup ({chains.n_warmup}) must be a multiple of chunk ({chains.chunk}), and thin "
+                f"at least 1, got {chains.thin}"
+            )

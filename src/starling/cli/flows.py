@@ -1,0 +1,47 @@
+"""Which flow proposes the posteriors of a fit."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from starling.amortised import Archive, load_proposal, shipped_proposal
+from starling.amortised.checks import check_fits
+from starling.cli.emulators import find_emulator
+from starling.emulators.archive import shipped_names
+from starling.forward import ForwardModel
+from starling.inference import Observation
+
+AUTO, NONE = "auto", "none"
+
+
+class Chosen(NamedTuple):
+    """The flow, if any, and in words which or why none."""
+
+    archive: Archive | None
+    words: str
+
+
+def choose_flow(
+    name: str, emulator: str, folder: Path, forward_model: ForwardModel, observations: Observation
+) -> Chosen:
+    """The flow ``name`` (a path counts from ``folder``) for an emulator's name or path and these galaxies.
+
+    ValueError where one that was asked for by its path is for something else; ``auto`` then means none.
+    """
+    if name == NONE:
+        return Chosen(None, "chains alone, as configured")
+    if name != AUTO:
+        archive = load_proposal(folder / name)
+        check_fits(archive.proposal, observations, forward_model)
+        return Chosen(archive, f"the flow {Path(name).name}")
+    own = find_emulator(emulator, folder)
+    path = shipped_proposal(own.stem) if own.stem in shipped_names() or emulator == "default" else None
+    if path is None:
+        return Chosen(
+            None, "chains alone: the package has no flow for this emulator (`starling amortise` trains one)"
+        )
+    archive = load_proposal(path)
+    try:
+        check_fits(archive.proposal, observations, forward_model)
+    except ValueError as error:
+        return Chosen(None, f"chains alone: {error}")
+    return Chosen(archive, f"the flow {path.name} of the package")
