@@ -42,9 +42,19 @@ class Weighted(NamedTuple):
 
     theta: Float[Array, "draw param"]
     log_weight: Float[Array, " draw"]
-    log_density: Float[
-        Array, " draw"
-    ]  # likelihood times prior, over the coordinates in which the flow is normal
+    log_density: Float[Array, " draw"]  # as in ``Evaluated``
+
+
+class Evaluated(NamedTuple):
+    """A point, or draws with their axis first.
+
+    ``log_density`` is likelihood times prior, over the prior-whitened coordinates and the mass; with ``log_slope`` it
+    is over z and whatever the mass was placed by.
+    """
+
+    theta: Float[Array, "*draw param"]
+    log_density: Float[Array, "*draw"]
+    log_slope: Float[Array, "*draw"]
 
 
 def seen_of(observation: Observation, noise: Noise, coordinates: Coordinates) -> Seen:
@@ -84,8 +94,8 @@ def adapted(
     """The proposal of one galaxy after some more rounds, from what it was."""
 
     def log_target(key: Array, z: Float[Array, "free draw"]) -> Float[Array, " draw"]:
-        _, log_posterior, log_mass = _evaluate(key, z, galaxy, proposal, forward_model)
-        return log_posterior - log_mass
+        found = _evaluate(key, z, galaxy, proposal, forward_model)
+        return found.log_density + found.log_slope
 
     return adapt(key, log_target, start, plan)
 
@@ -96,9 +106,10 @@ def weighted_draws(
     """``n`` draws for one galaxy, with their exact weights."""
     key_draw, key_mass = jax.random.split(key)
     z = draw(key_draw, mixture, n)
-    theta, log_posterior, log_mass = _evaluate(key_mass, z, galaxy, proposal, forward_model)
-    log_weight = log_posterior - log_mass - log_density(mixture, z)
-    return Weighted(theta, jnp.where(jnp.isfinite(log_weight), log_weight, -jnp.inf), log_posterior)
+    found = _evaluate(key_mass, z, galaxy, proposal, forward_model)
+    log_weight = found.log_density + found.log_slope - log_density(mixture, z)
+    log_weight = jnp.where(jnp.isfinite(log_weight), log_weight, -jnp.inf)
+    return Weighted(found.theta, log_weight, found.log_density)
 
 
 def galaxy_of(
@@ -120,21 +131,20 @@ def _evaluate(
     galaxy: Galaxy,
     proposal: Proposal,
     forward_model: ForwardModel,
-) -> tuple[Float[Array, "draw param"], Float[Array, " draw"], Float[Array, " draw"]]:
-    """Parameters, log density of the posterior over z and the mass, and that with which the mass was drawn."""
+) -> Evaluated:
+    """Draws at z, each with a mass of its own."""
     coordinates, observation = proposal.coordinates, galaxy.observation
     seen = seen_of(observation, galaxy.noise, coordinates)
 
-    def one(v: Array, uniforms: Array) -> tuple[Array, Array, Array]:
+    def one(v: Array, log_slope: Array, uniforms: Array) -> Evaluated:
         place = partial(draw_log_mass, uniforms)
         theta, flux, log_mass = _complete(v, place, coordinates, seen, observation, forward_model)
         value = log_likelihood_at(observation, forward_model, theta, flux, galaxy.noise)
-        return theta, value + coordinates.log_prior(v, theta), log_mass
+        return Evaluated(theta, value + coordinates.log_prior(v, theta), log_slope - log_mass)
 
-    def some(z: Array, uniforms: Array) -> tuple[Array, Array, Array]:
+    def some(z: Array, uniforms: Array) -> Evaluated:
         v, log_slope = proposal.flow.from_normal(galaxy.context, z)
-        theta, log_posterior, log_mass = jax.vmap(one)(v.T, uniforms)
-        return theta, log_posterior + log_slope, log_mass
+        return jax.vmap(one)(v.T, log_slope, uniforms)
 
     # in pieces that stay in a core's cache
     n = z.shape[1]
@@ -176,12 +186,12 @@ def placed(
     galaxy: Galaxy,
     proposal: Proposal,
     forward_model: ForwardModel,
-) -> tuple[Float[Array, " param"], Float[Array, ""]]:
-    """Parameters where the mass has this normal score, and the log density of the posterior over z and the score."""
+) -> Evaluated:
+    """The point at z where the mass has this normal score."""
     coordinates, observation = proposal.coordinates, galaxy.observation
     seen = seen_of(observation, galaxy.noise, coordinates)
     v, log_slope = proposal.flow.from_normal(galaxy.context, z[:, None])
     place = partial(log_mass_at, score)
     theta, flux, slope = _complete(v[:, 0], place, coordinates, seen, observation, forward_model)
     value = log_likelihood_at(observation, forward_model, theta, flux, galaxy.noise)
-    return theta, value + coordinates.log_prior(v[:, 0], theta) + log_slope[0] + slope
+    return Evaluated(theta, value + coordinates.log_prior(v[:, 0], theta), log_slope[0] + slope)

@@ -22,7 +22,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Bool, Float, Int
 
 from starling.amortised.adapt import Mixture, draw, log_density
-from starling.amortised.importance import Galaxy, placed
+from starling.amortised.importance import Evaluated, Galaxy, placed
 from starling.amortised.proposal import Proposal
 from starling.amortised.settings import LatentChains
 from starling.forward import ForwardModel
@@ -37,7 +37,8 @@ class Point(NamedTuple):
 
     y: Float[Array, " dim"]
     theta: Float[Array, " param"]
-    log_density: Float[Array, ""]  # likelihood times prior, over the flow's coordinates and the mass's
+    log_density: Float[Array, ""]  # likelihood times prior, over y
+    log_reported: Float[Array, ""]  # the same over the prior-whitened coordinates and the mass
     log_weight: Float[Array, ""]  # that over the proposal
 
 
@@ -135,7 +136,7 @@ def advance(
         return Chains(points, step_size, state.inverse_metric, moments), record
 
     last, (points, *rest) = jax.lax.scan(one, chains, iterations)
-    by_chain = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (points.theta, points.log_density, *rest))
+    by_chain = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (points.theta, points.log_reported, *rest))
     return _typed(last), LatentDraws(*by_chain)
 
 
@@ -176,16 +177,18 @@ def _target(mixture: Mixture, galaxy: Galaxy, proposal: Proposal, forward_model:
     def z_of(y: Array) -> Array:
         return mixture.mean + mixture.factor @ y[:n_free]
 
-    def at(y: Array) -> tuple[Array, Array]:
+    def at(y: Array) -> Evaluated:
         score = y[n_free] if n_scores else jnp.zeros(())
         return placed(z_of(y), score, galaxy, proposal, forward_model)
 
     def points(y: Array) -> Point:
-        theta, value = jax.vmap(at)(y)
+        found = jax.vmap(at)(y)
+        value = found.log_density + found.log_slope
         score = y[:, n_free:]
         log_q = log_density(mixture, jax.vmap(z_of, out_axes=1)(y)) - 0.5 * jnp.sum(score**2, axis=1)
         log_weight = value - log_q + 0.5 * n_scores * np.log(2.0 * np.pi)
-        return Point(y, theta, value, jnp.where(jnp.isfinite(log_weight), log_weight, -1e30))
+        log_weight = jnp.where(jnp.isfinite(log_weight), log_weight, -1e30)
+        return Point(y, found.theta, value, found.log_density, log_weight)
 
     def propose(key: Array, n: int) -> Array:
         key_z, key_mass = jax.random.split(key)
@@ -193,4 +196,8 @@ def _target(mixture: Mixture, galaxy: Galaxy, proposal: Proposal, forward_model:
         y = solve_triangular(mixture.factor, z - mixture.mean[:, None], lower=True).T
         return jnp.concatenate([y, jax.random.normal(key_mass, (n, n_scores))], axis=1)
 
-    return _Target(lambda y: at(y)[1], points, propose, n_free + n_scores)
+    def log_target(y: Array) -> Array:
+        found = at(y)
+        return found.log_density + found.log_slope
+
+    return _Target(log_target, points, propose, n_free + n_scores)

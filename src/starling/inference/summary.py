@@ -24,8 +24,9 @@ def summary_table(tree: xr.DataTree) -> Table:
     draw of the highest log density (``NAME_best``). Vector quantities get columns for every entry
     (``logsfr_ratios_1_50``, ``sfh_1_50``). ``chi2`` is the smallest of the stored predictions, ``n_bands`` the number
     of detections it counts. Then the worst R-hat and ESS of any parameter, and every quantity of the group
-    ``diagnostics`` that has one value per galaxy. ``flag`` is "ok" where the fit passed: tables on disk read an empty
-    text as missing. Columns have units (those that astropy has no name for are in the description) and descriptions.
+    ``diagnostics`` (and ``evidence``, where there is one) that has one value per galaxy. ``flag`` is "ok" where the fit
+    passed: tables on disk read an empty text as missing. Columns have units (those that astropy has no name for are in
+    the description) and descriptions.
     """
     table = Table({"id": np.asarray(tree["posterior"]["galaxy"]).astype(str)})
     best = _best(tree)
@@ -36,6 +37,8 @@ def summary_table(tree: xr.DataTree) -> Table:
     _add_known(table, tree["constant_data"].to_dataset())
     _add_chi2(table, tree)
     _add_diagnostics(table, tree["diagnostics"].to_dataset())
+    if "evidence" in tree.children:
+        _add_known(table, tree["evidence"].to_dataset())
     return table
 
 
