@@ -1,6 +1,13 @@
-"""Configurations of flows that train in seconds."""
+"""Flows that train in seconds, how to draw from them, and galaxies for that."""
 
+from dataclasses import replace
+
+import jax
+import numpy as np
+
+from starling.amortised import AmortisedSettings, LatentChains, Stage, Trained
 from starling.amortised.config import AmortiseConfig
+from starling.inference import observe
 
 BANDS = ("sdss_u0", "sdss_g0", "sdss_r0", "sdss_i0", "sdss_z0", "twomass_J")
 
@@ -20,3 +27,32 @@ def toy_config(**changes):
         },
     }
     return AmortiseConfig.model_validate(content | changes)
+
+
+EVERYTHING = Trained((0.0, 0.0, 0.0, 0.0), (9.0, 9.0, 99.0, 1.0))
+SETTINGS = AmortisedSettings(
+    stages=(Stage(500), Stage(4000, 6)),
+    n_round=500,
+    worth=0.2,
+    batch_size=2,
+    error_floor=0.0,
+    model_error="none",
+    chains=None,
+)
+NEVER = replace(
+    SETTINGS,
+    stages=(Stage(500, 2),),
+    k_hat=-9.0,
+    chains=LatentChains(n_warmup=150, mean_steps=5.0),
+    ess=200.0,
+)
+
+
+def linear_data(model, n, snr=20.0, seed=1):
+    """Galaxies from the prior of a model, their redshifts known."""
+    theta = model.space.sample(jax.random.key(seed), (n,))
+    flux = np.asarray(jax.vmap(model)(theta), float)
+    error = np.abs(flux) / snr
+    zred = np.asarray(theta)[:, model.space.index("zred")]
+    noisy = flux + error * np.random.default_rng(seed).normal(size=flux.shape)
+    return observe(noisy, error, fixed={"zred": zred})

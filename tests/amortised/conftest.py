@@ -41,7 +41,8 @@ class LinearModel:
         return 0.01 * jnp.abs(flux)
 
     def properties(self, theta):  # noqa: ARG002
-        return {name: jnp.zeros(()) for name in PROPERTIES}
+        shapes = {"sfh": (7,), "sfh_edges_gyr": (8,)}
+        return {name: jnp.zeros(shapes.get(name, ())) for name in PROPERTIES}
 
     def select(self, bands):
         keep = np.array([self.bands.index(band) for band in bands])

@@ -6,38 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy_flows import toy_config
+from toy_flows import EVERYTHING, NEVER, SETTINGS, linear_data, toy_config
 
-from starling.amortised import AmortisedSettings, LatentChains, Stage, Trained, amortised_posterior
+from starling.amortised import AmortisedSettings, Trained, amortised_posterior
 from starling.amortised.training import start_proposal
-from starling.inference import observe, take
-
-EVERYTHING = Trained((0.0, 0.0, 0.0, 0.0), (9.0, 9.0, 99.0, 1.0))
-SETTINGS = AmortisedSettings(
-    stages=(Stage(500), Stage(4000, 6)),
-    n_round=500,
-    worth=0.2,
-    batch_size=2,
-    error_floor=0.0,
-    model_error="none",
-    chains=None,
-)
-NEVER = replace(
-    SETTINGS,
-    stages=(Stage(500, 2),),
-    k_hat=-9.0,
-    chains=LatentChains(n_warmup=150, mean_steps=5.0),
-    ess=200.0,
-)
-
-
-def _data(model, n, snr=20.0, seed=1):
-    theta = model.space.sample(jax.random.key(seed), (n,))
-    flux = np.asarray(jax.vmap(model)(theta), float)
-    error = np.abs(flux) / snr
-    zred = np.asarray(theta)[:, model.space.index("zred")]
-    noisy = flux + error * np.random.default_rng(seed).normal(size=flux.shape)
-    return observe(noisy, error, fixed={"zred": zred})
+from starling.inference import take
 
 
 def _closed(model, observation):
@@ -57,7 +30,7 @@ def _closed(model, observation):
 
 
 def test_weights_make_the_posterior_of_a_linear_model(plain, untrained):
-    observations = _data(plain, 3)
+    observations = linear_data(plain, 3)
     result = amortised_posterior(jax.random.key(0), observations, plain, untrained, EVERYTHING, SETTINGS)
     assert result.passed.all()
     assert set(result.stage.tolist()) <= {1, 2}
@@ -79,7 +52,7 @@ def test_weights_make_the_posterior_of_a_linear_model(plain, untrained):
 @pytest.mark.parametrize("snr", [3.0, 0.3])
 def test_the_mass_is_drawn_with_its_posterior(massive, settings, snr):
     proposal = start_proposal(toy_config(), massive)
-    observations = take(_data(massive, 1, snr=snr), [0])
+    observations = take(linear_data(massive, 1, snr=snr), [0])
     result = amortised_posterior(jax.random.key(0), observations, massive, proposal, EVERYTHING, settings)
     assert result.passed.all()
     axes = np.linspace(8.0, 12.0, 161), np.linspace(-4.0, 4.0, 41), np.linspace(-4.0, 4.0, 41)
@@ -97,7 +70,7 @@ def test_the_mass_is_drawn_with_its_posterior(massive, settings, snr):
 
 
 def test_chains_make_the_posterior_of_a_linear_model(plain, untrained):
-    observations = _data(plain, 2)
+    observations = linear_data(plain, 2)
     result = amortised_posterior(jax.random.key(0), observations, plain, untrained, EVERYTHING, NEVER)
     assert result.stage.tolist() == [2, 2]
     assert result.by_chains.all()
@@ -118,7 +91,7 @@ def test_chains_make_the_posterior_of_a_linear_model(plain, untrained):
 def test_other_bands_than_the_flows_are_no_obstacle(plain, untrained):
     some = plain.select(["twomass_J", "sdss_g0", "sdss_i0"])
     other = replace(untrained, bands=(*untrained.bands[:5], "wise_w1"))
-    observations = _data(some, 2)
+    observations = linear_data(some, 2)
     ours = amortised_posterior(jax.random.key(0), observations, some, untrained, EVERYTHING, SETTINGS)
     unknown = amortised_posterior(jax.random.key(0), observations, some, other, EVERYTHING, SETTINGS)
     assert ours.outside == ("", "")
@@ -127,7 +100,7 @@ def test_other_bands_than_the_flows_are_no_obstacle(plain, untrained):
 
 
 def test_a_limit_counts_as_the_likelihood_has_it(plain, untrained):
-    seen = _data(plain, 1)
+    seen = linear_data(plain, 1)
     limit = seen._replace(upper_limit=seen.upper_limit.at[0, 0].set(True))
     free = seen._replace(mask=seen.mask.at[0, 0].set(False))
     evidence = [
@@ -139,7 +112,7 @@ def test_a_limit_counts_as_the_likelihood_has_it(plain, untrained):
 
 
 def test_who_cannot_be_fitted_fails_alone(plain, untrained):
-    good = _data(plain, 2)
+    good = linear_data(plain, 2)
     bad = good._replace(flux=good.flux.at[0, 0].set(jnp.nan))
     result = amortised_posterior(jax.random.key(0), bad, plain, untrained, EVERYTHING, SETTINGS)
     assert result.stage[0] == 0
@@ -149,17 +122,17 @@ def test_who_cannot_be_fitted_fails_alone(plain, untrained):
 
 
 def test_galaxies_unlike_the_training_are_named(plain, untrained):
-    observations = _data(plain, 2, snr=5.0)
+    observations = linear_data(plain, 2, snr=5.0)
     narrow = Trained((0.5, 0.0, 0.0, 0.0), (0.9, 9.0, 99.0, 1.0))
     result = amortised_posterior(jax.random.key(0), observations, plain, untrained, narrow, SETTINGS)
     assert all("median error" in words and "trained: 50.0% to 90.0%" in words for words in result.outside)
 
 
 def test_what_a_flow_is_not_for_is_refused(plain, massive, untrained):
-    observations = _data(massive, 1)
+    observations = linear_data(massive, 1)
     with pytest.raises(ValueError, match="the model has 'linear', or other priors"):
         amortised_posterior(jax.random.key(0), observations, massive, untrained, EVERYTHING, SETTINGS)
-    free = _data(plain, 1)._replace(fixed={})
+    free = linear_data(plain, 1)._replace(fixed={})
     with pytest.raises(ValueError, match="known zred, these have nothing fixed"):
         amortised_posterior(jax.random.key(0), free, plain, untrained, EVERYTHING, SETTINGS)
     with pytest.raises(ValueError, match="stages must be some"):
@@ -167,7 +140,7 @@ def test_what_a_flow_is_not_for_is_refused(plain, massive, untrained):
 
 
 def test_a_galaxys_draws_do_not_depend_on_its_neighbours(plain, untrained):
-    observations = _data(plain, 3)
+    observations = linear_data(plain, 3)
     all_three = amortised_posterior(jax.random.key(0), observations, plain, untrained, EVERYTHING, SETTINGS)
     two = amortised_posterior(
         jax.random.key(0), take(observations, [0, 1]), plain, untrained, EVERYTHING, SETTINGS

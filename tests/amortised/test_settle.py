@@ -1,0 +1,56 @@
+"""The whole way: weights where they do, chains in the proposal's coordinates, plain chains for the rest."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from toy_flows import EVERYTHING, NEVER, SETTINGS, linear_data
+
+from starling.amortised import Archive, settle
+from starling.inference import SamplerSettings, to_datatree
+from starling.inference.summary import summary_table
+
+SAMPLER = SamplerSettings(
+    n_chains=2,
+    n_warmup=100,
+    n_draws=300,
+    mean_steps=4.0,
+    n_descents=2,
+    descent_steps=5,
+    error_floor=0.0,
+    model_error="none",
+)
+
+
+def _settle(plain, untrained, observations, settings):
+    archive = Archive(untrained, EVERYTHING, {})
+    return settle(jax.random.key(0), observations, plain, archive, SAMPLER, settings)
+
+
+def test_weights_settle_and_say_so(plain, untrained):
+    observations = linear_data(plain, 2)
+    draws, found = _settle(plain, untrained, observations, SETTINGS)
+    assert found.passed.all()
+    assert {stage.split()[0] for stage in found.weights.stage} == {"weights"}
+    assert np.all(np.isnan(found.rhat))
+    assert np.all(found.ess_bulk >= 400.0)
+    np.testing.assert_array_equal(found.ess_bulk, found.weights.ess[:, None].repeat(2, axis=1))
+    tree = to_datatree(draws, observations, plain, found, galaxy=["a", "b"], settings=SAMPLER)
+    assert tree["diagnostics"]["stage"].values.tolist() == list(found.weights.stage)
+    table = summary_table(tree)
+    assert {"stage", "k_hat", "ess_weights", "log_evidence", "log_evidence_err"} <= set(table.colnames)
+    assert table["flag"].tolist() == ["ok", "ok"]
+
+
+def test_what_nothing_settles_goes_to_plain_chains_and_keeps_its_place(plain, untrained):
+    observations = linear_data(plain, 3)
+    bad = observations._replace(flux=observations.flux.at[1, 0].set(jnp.nan))
+    hopeless = replace(NEVER, chains=None, ess=1e9)
+    draws, found = _settle(plain, untrained, bad, hopeless)
+    assert found.weights.stage == ("chains", "unsettled", "chains")
+    assert found.passed.tolist() == [True, False, True]
+    assert "not finite" in found.flag[1]
+    assert np.all(found.rhat[[0, 2]] < 1.01)
+    assert np.all(draws.n_steps[0] > 0)
+    np.testing.assert_array_equal(draws.theta[:, 0, 0, 2], np.asarray(observations.fixed["zred"]))
