@@ -86,17 +86,22 @@ def bounds_of(model: ForwardModel) -> dict[str, tuple[float, float]]:
     return {name: (float(a), float(b)) for name, a, b in zip(model.space.names, low, high, strict=True)}
 
 
+class Planned(NamedTuple):
+    """A run, the row of the catalogue that each of its galaxies is, and in words what makes the posteriors."""
+
+    fit: Fit
+    order: np.ndarray
+    engine: str
+
+
 def fit_of(
     config: FitConfig,
     catalogue: Catalogue,
     emulator: Emulator,
     truth: Mapping[str, np.ndarray] | None = None,
     folder: Path = Path(),
-) -> tuple[Fit, np.ndarray]:
-    """The run of a catalogue, and the row of the catalogue that each of its galaxies is.
-
-    A path of a flow counts from ``folder``.
-    """
+) -> Planned:
+    """The run of a catalogue. A path of a flow counts from ``folder``."""
     settings, model = config.sampler_settings, emulator.model.select(catalogue.bands)
     flow, words = choose_flow(config.model.flow, config.model.emulator, folder, model, catalogue.observations)
     provenance = {
@@ -121,7 +126,7 @@ def fit_of(
         **engine.identity,
     }
     storage = storage_of(config.output, len(ids))
-    return Fit(ids, sample, inputs, settings.batch_size, summary_table, storage), order
+    return Planned(Fit(ids, sample, inputs, settings.batch_size, summary_table, storage), order, words)
 
 
 def fit_job(config: FitConfig, place: Place, folder: Path) -> Job:
@@ -138,8 +143,8 @@ def open_parts(settings: Mapping[str, Any]) -> Iterator[Callable[[int], int]]:
     paths = {name: None if path is None else Path(path) for name, path in settings["place"].items()}
     place = Place(paths["base"] or Path(), paths["table"], paths["data"])
     emulator = open_emulator(config.model.emulator, place.base, tuple(config.photometry.bands))
-    fit, _ = fit_of(config, open_catalogue(config, emulator, place), emulator, folder=place.base)
-    yield work_on(fit, Path(settings["folder"]))
+    planned = fit_of(config, open_catalogue(config, emulator, place), emulator, folder=place.base)
+    yield work_on(planned.fit, Path(settings["folder"]))
 
 
 class _Engine(NamedTuple):

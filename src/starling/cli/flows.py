@@ -32,7 +32,7 @@ def choose_flow(
     if name != AUTO:
         archive = load_proposal(folder / name)
         check_fits(archive.proposal, observations, forward_model)
-        return Chosen(archive, f"the flow {Path(name).name}")
+        return Chosen(archive, f"the flow {Path(name).name}, chains where it does not do")
     own = find_emulator(emulator, folder)
     path = shipped_proposal(own.stem) if own.stem in shipped_names() or emulator == "default" else None
     if path is None:
@@ -44,4 +44,4 @@ def choose_flow(
         check_fits(archive.proposal, observations, forward_model)
     except ValueError as error:
         return Chosen(None, f"chains alone: {error}")
-    return Chosen(archive, f"the flow {path.name} of the package")
+    return Chosen(archive, f"the flow {path.name} of the package, chains where it does not do")

@@ -66,7 +66,8 @@ def fit_catalogue(
     Parts are fitted here, or as ``execution`` says, elsewhere: ``place`` then says where the files are.
     """
     base = Path() if place is None else place.base
-    fit, order = fit_of(config, catalogue, emulator, truth, base)
+    fit, order, engine = fit_of(config, catalogue, emulator, truth, base)
+    console.print(f"Posteriors: {engine}", highlight=False, soft_wrap=True)
     total, model = len(fit.ids), emulator.model.select(catalogue.bands)
     # threads of this process have nothing to open: the devices are shared out inside a part
     away = None if execution is None or execution.kind == "threads" else execution
