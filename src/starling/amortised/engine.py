@@ -17,6 +17,7 @@ from jax import Array
 from starling.amortised import latent
 from starling.amortised.adapt import Adaptation, Mixture, of_flow
 from starling.amortised.checks import check_fits
+from starling.amortised.features import Seen
 from starling.amortised.importance import (
     Galaxy,
     Weighted,
@@ -104,10 +105,12 @@ def _stage(
     task: _Task, rows: list[int], number: int, before: dict[int, Outcome]
 ) -> Iterator[tuple[int, Outcome]]:
     """Stage ``number`` for each of these galaxies, in batches of one size; ``before`` is what they were so far."""
-    settings = task.settings
-    devices = min(jax.device_count(), len(rows))
-    size = -(-min(settings.batch_size, len(task.observations.flux)) // devices) * devices
+    settings, n = task.settings, len(task.observations.flux)
+    # the same shapes however many galaxies wait: nothing compiles twice
+    devices = min(jax.device_count(), n)
     weighted = number <= len(settings.stages)
+    # the draws of one galaxy fill a core, a transition of its chains does not
+    size = devices if weighted else -(-min(settings.batch_size, n) // devices) * devices
     for first in range(0, len(rows), size):
         batch = _batch(task, rows[first : first + size], size, number, before)
         yield from (
@@ -138,10 +141,10 @@ def _weights(task: _Task, batch: _Batch, number: int, devices: int) -> Iterator[
     rest = batch.galaxies, task.proposal, task.forward_model
     if stage.rounds:
         plan = Adaptation(stage.rounds, settings.n_round, settings.worth)
-        mixtures = _adapt(batch.keys, mixtures, *rest, plan=plan, devices=devices)
+        mixtures = _adapt(_apart(batch.keys, 0), mixtures, *rest, plan=plan, devices=devices)
     pieces = []
     for piece, start in enumerate(range(0, stage.draws, _PER_CALL), start=1):
-        own = jax.vmap(lambda k, piece=piece: jax.random.fold_in(k, piece))(batch.keys)
+        own = _apart(_apart(batch.keys, 1), piece)
         count = min(_PER_CALL, stage.draws - start)
         pieces.append(jax.device_get(_draw(own, mixtures, *rest, n=count, devices=devices)))
     whole = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *pieces)
@@ -180,6 +183,11 @@ def _chains(
     for i, row in enumerate(batch.rows):
         own = jax.tree.map(lambda leaf, i=i: leaf[i], whole)
         yield row, judge_chains(before[row], own, float(steps[i]), free, number, settings)
+
+
+def _apart(keys: Array, number: int) -> Array:
+    """Keys of their own for a purpose."""
+    return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
 
 
 @jax.jit
@@ -294,10 +302,16 @@ def _outside(
     trained: Trained,
 ) -> tuple[str, ...]:
     columns = jnp.asarray(places(forward_model.bands, proposal.bands))
-
-    def told(observation: Observation, noise: Noise) -> Any:
-        return spread(seen_of(observation, noise, proposal.coordinates), columns, len(proposal.bands))
-
-    seen = jax.jit(jax.vmap(told))(observations, noise)
+    seen = _seen(observations, noise, columns, proposal)
     unknown = tuple(band for band in forward_model.bands if band not in proposal.bands)
     return trained.outside(seen, proposal.coordinates, unknown)
+
+
+@jax.jit
+def _seen(observations: Observation, noise: Noise, columns: Array, proposal: Proposal) -> Seen:
+    """Galaxies in the bands of the flow."""
+
+    def told(observation: Observation, noise: Noise) -> Seen:
+        return spread(seen_of(observation, noise, proposal.coordinates), columns, len(proposal.bands))
+
+    return jax.vmap(told)(observations, noise)

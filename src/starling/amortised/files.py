@@ -18,7 +18,7 @@ from starling.emulators.archive import read_archive, write_archive
 from starling.parameters import ParameterSpace
 
 FORMAT = "starling-amortised-posterior"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FLOW = "flow."
 
 

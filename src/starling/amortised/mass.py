@@ -18,6 +18,7 @@ from jaxtyping import Float
 _LN10 = float(np.log(10.0))
 _LEAST_SHARE = 0.005  # of draws from the prior's range
 _HARDLY_KNOWN = 4.0  # amplitude over its error at which half of the largest share is reached
+_WIDER = 1.5
 _LEAST_PROBABILITY = 1e-4  # of the normal within the range; below it nothing is drawn from it
 
 
@@ -66,8 +67,10 @@ def log_mass_at(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """log10 of the mass with this normal score in the cut normal alone, and the log of its slope over the score.
 
-    Where the normal lies outside the prior's range the score is that of the range itself.
+    The normal is taken wider than the errors of the bands make it: they may be correlated, or depend on the parameters,
+    and a score ends at 4.75. Where it lies outside the prior's range the score is that of the range itself.
     """
+    amplitude = amplitude._replace(sigma=_WIDER * amplitude.sigma)
     least, most = 10.0 ** (low - reference), 10.0 ** (high - reference)
     ends = ndtr((jnp.asarray([least, most]) - amplitude.mean) / amplitude.sigma)
     inside = ends[1] - ends[0]

@@ -20,6 +20,7 @@ from starling.inference.observation import Observation
 from starling.inference.target import remoteness
 
 _MOST_DIVERGING = 0.01
+_PIECE = 16_384  # points at once
 
 
 class Convergence(NamedTuple):
@@ -63,7 +64,8 @@ class Amortised(NamedTuple):
     rhat: Float[np.ndarray, "galaxy free"]
     ess_bulk: Float[np.ndarray, "galaxy free"]
     ess_tail: Float[np.ndarray, "galaxy free"]
-    # of the likelihood without its constants, as ``log_likelihood``
+    divergences: Int[np.ndarray, " galaxy"]  # of all transitions, also those that are not kept
+    # of the likelihood without its constants, as ``log_likelihood``; without an error (NaN) where k-hat is too large
     log_evidence: Float[np.ndarray, " galaxy"]
     log_evidence_error: Float[np.ndarray, " galaxy"]
     passed: np.ndarray
@@ -175,6 +177,8 @@ def gather(
         problems=tuple(problems),
     )
     stage = np.asarray([one.stage for one in outcomes])
+    log_mean = np.asarray([one.smoothed.log_mean for one in outcomes])
+    trusted = np.asarray([one.smoothed.k_hat < settings.k_hat for one in outcomes])
     return Amortised(
         draws=draws,
         k_hat=np.asarray([one.smoothed.k_hat for one in outcomes]),
@@ -182,12 +186,15 @@ def gather(
         n_drawn=drawn,
         stage=stage,
         by_chains=by_chains,
+        divergences=np.asarray([0 if one.chains is None else one.chains.divergences for one in outcomes]),
         rhat=per_parameter("rhat", np.full(n, np.nan)),
         ess_bulk=per_parameter("ess_bulk", ess),
         ess_tail=per_parameter("ess_tail", ess),
-        log_evidence=np.asarray([one.smoothed.log_mean for one in outcomes]),
+        log_evidence=np.where(np.isfinite(log_mean), log_mean, np.nan),
         # of the logarithm of a mean of weights: their relative scatter over the root of their number
-        log_evidence_error=np.sqrt(np.maximum(1.0 / np.maximum(ess, 1e-9) - 1.0 / drawn, 0.0)),
+        log_evidence_error=np.where(
+            trusted, np.sqrt(np.maximum(1.0 / np.maximum(ess, 1e-9) - 1.0 / drawn, 0.0)), np.nan
+        ),
         passed=stage > 0,
         outside=outside,
     )
@@ -196,4 +203,6 @@ def gather(
 @jax.jit
 def _remoteness(forward_model: ForwardModel, theta: Float[Array, "galaxy chain draw param"]) -> Array:
     flat = theta.reshape(-1, theta.shape[-1])
-    return jax.vmap(lambda at: remoteness(forward_model, at))(flat).reshape(theta.shape[:-1])
+    return jax.lax.map(
+        lambda at: remoteness(forward_model, at), flat, batch_size=min(_PIECE, len(flat))
+    ).reshape(theta.shape[:-1])

@@ -61,8 +61,10 @@ class AmortisedSettings:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         chains = self.chains
-        if chains and (chains.chunk < 1 or chains.thin < 1 or chains.n_warmup % chains.chunk):
+        if chains and (
+            chains.chunk < 1 or chains.thin < 1 or chains.n_warmup < 3 or chains.n_warmup % chains.chunk
+        ):
             raise ValueError(
-                f"chains.n_warmup ({chains.n_warmup}) must be a multiple of chunk ({chains.chunk}), and thin "
-                f"at least 1, got {chains.thin}"
+                f"chains.n_warmup ({chains.n_warmup}) must be 3 or more and a multiple of chunk ({chains.chunk}), "
+                f"and thin at least 1, got {chains.thin}"
             )

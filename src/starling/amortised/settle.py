@@ -76,6 +76,7 @@ def settle(
             take(observations, rows),
             forward_model,
             settings=replace(sampler, batch_size=min(_TOGETHER, n)),
+            numbers=rows,
             progress=None
             if progress is None
             else lambda now: progress(now._replace(fraction=0.9 + 0.1 * now.fraction)),
@@ -110,7 +111,7 @@ def diagnose_amortised(found: Amortised, settings: AmortisedSettings) -> Diagnos
         found.rhat,
         found.ess_bulk,
         found.ess_tail,
-        found.draws.diverging.sum(axis=(1, 2)),
+        found.divergences,
         outside,
         np.asarray([not flag for flag in flags]),
         tuple(flags),

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jaxtyping import Float
 
 from starling.amortised.coordinates import Coordinates
@@ -75,14 +76,18 @@ class Trained:
 
 def quantities(seen: Seen) -> Float[np.ndarray, "galaxy quantity"]:
     """Of every galaxy (leading axis): median and smallest error over flux, bands used, overall flux."""
+    return np.nan_to_num(np.asarray(_quantities(seen), float), nan=np.inf)
 
-    def one(seen: Seen) -> Any:
+
+@jax.jit
+def _quantities(seen: Seen) -> Float[Array, "galaxy quantity"]:
+    def one(seen: Seen) -> Array:
         flux, error = jnp.where(seen.mask, seen.flux, 1.0), jnp.where(seen.mask, seen.error, 1.0)
         share = jnp.where(seen.mask, jnp.exp(relative_error(flux, error)), jnp.nan)
         overall = jnp.exp(overall_flux(flux, error, seen.mask))
         return jnp.stack([jnp.nanmedian(share), jnp.nanmin(share), jnp.sum(seen.mask) + 0.0, overall])
 
-    return np.nan_to_num(np.asarray(jax.jit(jax.vmap(one))(seen), float), nan=np.inf)
+    return jax.vmap(one)(seen)
 
 
 def range_of(seen: Seen) -> Trained:

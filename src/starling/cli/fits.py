@@ -31,6 +31,7 @@ from starling.inference import (
 from starling.inference import fit as sample_galaxies
 from starling.published import is_published, open_published
 from starling.runs import Fit, Report, hash_arrays, storage_of, work_on
+from starling.runs.run import parts as parts_of_run
 
 HEADER_KEYS = ("name", "created", "simulator", "surrogate", "git_commit", "config_sha256")
 OPENER = "starling.cli.fits:open_parts"
@@ -159,9 +160,10 @@ class _Engine(NamedTuple):
         """What decides the draws beside the sampler's settings."""
         if self.flow is None:
             return {}
-        weights = jax.tree.leaves(self.flow.proposal)
+        proposal = self.flow.proposal
+        about = proposal.flow.shape, proposal.coordinates, proposal.bands, self.flow.trained
         return {
-            "flow": hash_arrays(tuple(weights)),
+            "flow": hash_arrays((tuple(jax.tree.leaves(proposal)), repr(about))),
             "stages": json.loads(json.dumps(asdict(AmortisedSettings()))),
         }
 
@@ -187,11 +189,11 @@ def _sampler(
 ) -> Callable[[int, int, int, Report], xr.DataTree]:
     """What fits one part; the draws depend on the seed, the part and its galaxies only."""
     key = jax.random.key(seed)
-    sizes: set[int] = set()
+    # a shorter last part is filled up, so that nothing compiles again and it is the same wherever it is made
+    first, end = parts_of_run(len(ids), engine.settings.batch_size)[0]
+    size = end - first
 
     def sample(part: int, start: int, stop: int, report: Report) -> xr.DataTree:
-        size = max(sizes | {stop - start})
-        sizes.add(size)
         mine = take(observations, np.arange(start, stop))
         settled = engine.settle(
             jax.random.fold_in(key, part), mine, size, lambda now: report(now.fraction, now.stage)

@@ -39,8 +39,8 @@ def choose_flow(
         return Chosen(
             None, "chains alone: the package has no flow for this emulator (`starling amortise` trains one)"
         )
-    archive = load_proposal(path)
     try:
+        archive = load_proposal(path)
         check_fits(archive.proposal, observations, forward_model)
     except ValueError as error:
         return Chosen(None, f"chains alone: {error}")

@@ -16,7 +16,7 @@ class Thresholds(NamedTuple):
 
     rhat: float = 1.01
     ess_bulk: float = 400.0
-    ess_tail: float = 0.0
+    ess_tail: float = 400.0
     diverging: float = 0.01  # fraction of the transitions
     outside: float = 0.01  # fraction of the draws
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from starling.forward import ForwardModel, Part, parts_of
 from starling.inference import compiled
@@ -56,6 +56,7 @@ def fit(
     settings: SamplerSettings | None = None,
     model: Model = galaxy_model,
     progress: Callable[[Progress], None] | None = None,
+    numbers: Sequence[int] | Int[np.ndarray, " galaxy"] | None = None,
 ) -> Draws:
     """Posterior draws for a batch of galaxies, maggies in, one leading galaxy axis.
 
@@ -63,8 +64,8 @@ def fit(
     yours); it gets ``noise``, the errors prepared once, if it takes that. Galaxies run in batches of
     ``settings.batch_size``, shared out over all JAX devices; the last one is padded, so that nothing compiles twice.
     Where the forward model is cheaper for some galaxies apart (``parts_of``), a batch holds such as go together. The
-    draws of a galaxy depend on ``key`` and its position in the input, not on its neighbours. A galaxy that cannot be
-    fitted gets draws and a flag (see ``diagnose``), never an exception.
+    draws of a galaxy depend on ``key`` and its position in the input (or its number, where ``numbers`` are given), not
+    on its neighbours. A galaxy that cannot be fitted gets draws and a flag (see ``diagnose``), never an exception.
     """
     settings = settings or SamplerSettings()
     problems = check(observations, forward_model)
@@ -72,12 +73,13 @@ def fit(
     n = observations.flux.shape[0]
     devices = min(jax.device_count(), n)
     batches, size = _batches(parts_of(forward_model, observations.fixed, n), settings.batch_size, devices)
+    own = np.arange(n) if numbers is None else np.asarray(numbers)
     pieces: list[_Batch] = []
     begun = 0
     for number, (rows, part_model) in enumerate(batches):
         index = np.append(rows, np.full(size - len(rows), rows[0]))
         batch = take(observations, index)
-        steps = _run(key, jnp.asarray(index), batch, part_model, model, settings, devices)
+        steps = _run(key, jnp.asarray(own[index]), batch, part_model, model, settings, devices)
         for done, total, stage, result in steps:
             if progress is not None:
                 progress(Progress((number + done / total) / len(batches), begun, n, stage))
