@@ -1,6 +1,6 @@
 """How many galaxies pass with an amortised posterior, and what they cost.
 
-    python benchmarks/amortised.py --galaxies 128 [--flow FILE] [--stages 10000:0 50000:0]
+    python benchmarks/amortised.py --galaxies 128 [--flow FILE] [--stages 8:2000 10:10000]
 
 Mocks are drawn from the prior of the default emulator, 0.5 < z < 3, the redshift known: fluxes of the emulator, errors
 with S/N 5 to 50 drawn for every band, between 25 and 45 of the flow's bands. Their likelihood has no floor beside these
@@ -54,13 +54,10 @@ def measure(
     emulator: PhotometryEmulator,
     observations: Observation,
     stages: tuple[Stage, ...],
-    n_round: int,
     seed: int,
     chains: LatentChains | None,
 ) -> None:
-    settings = AmortisedSettings(
-        stages=stages, chains=chains, n_round=n_round, error_floor=FLOOR, batch_size=8
-    )
+    settings = AmortisedSettings(stages=stages, chains=chains, error_floor=FLOOR, batch_size=8)
 
     def run(some: Observation, settings: AmortisedSettings) -> Amortised:
         return amortised_posterior(
@@ -80,8 +77,8 @@ def measure(
     passed = int(result.passed.sum())
     efficiency = np.median(result.ess / result.n_drawn)
     by_stage = ", ".join(
-        f"{np.mean((result.stage > 0) & (result.stage <= i + 1)):.1%} by stage {i + 1} ({stage.draws} draws, "
-        f"{stage.rounds} rounds)"
+        f"{np.mean((result.stage > 0) & (result.stage <= i + 1)):.1%} by stage {i + 1} ({stage.rounds} rounds "
+        f"of {stage.draws} draws)"
         for i, stage in enumerate(stages)
     )
     print(f"{n} galaxies, passed: {by_stage}")
@@ -111,9 +108,8 @@ def main() -> None:
     parser.add_argument("--flow", type=Path, default=shipped_proposal("prospector_alpha"))
     parser.add_argument("--galaxies", type=int, default=128)
     parser.add_argument(
-        "--stages", nargs="+", default=["8000:8", "16000:8", "50000:8"], help="DRAWS:ROUNDS of each"
+        "--stages", nargs="+", default=["8:2000", "10:4000", "10:10000"], help="ROUNDS:DRAWS of each"
     )
-    parser.add_argument("--round", type=int, default=AmortisedSettings.n_round, help="draws of a round")
     parser.add_argument("--no-chains", action="store_true", help="weighted draws alone")
     parser.add_argument("--snr", type=float, nargs=2, default=[5.0, 50.0])
     parser.add_argument("--seed", type=int, default=5)
@@ -129,7 +125,6 @@ def main() -> None:
         emulator,
         observations,
         tuple(Stage(*map(int, text.split(":"))) for text in options.stages),
-        options.round,
         options.seed,
         None if options.no_chains else LatentChains(),
     )

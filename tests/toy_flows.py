@@ -31,9 +31,9 @@ def toy_config(**changes):
 
 EVERYTHING = Trained((0.0, 0.0, 0.0, 0.0), (9.0, 9.0, 99.0, 1.0))
 SETTINGS = AmortisedSettings(
-    stages=(Stage(500), Stage(4000, 6)),
-    n_round=500,
-    worth=0.2,
+    stages=(Stage(2, 250), Stage(6, 700)),
+    worth=0.3,
+    n_components=2,
     batch_size=2,
     error_floor=0.0,
     model_error="none",
@@ -41,7 +41,7 @@ SETTINGS = AmortisedSettings(
 )
 NEVER = replace(
     SETTINGS,
-    stages=(Stage(500, 2),),
+    stages=(Stage(2, 250),),
     k_hat=-9.0,
     chains=LatentChains(n_warmup=150, mean_steps=5.0),
     ess=200.0,

@@ -14,7 +14,7 @@ from starling.inference.summary import summary_table
 SAMPLER = SamplerSettings(
     n_chains=2,
     n_warmup=100,
-    n_draws=300,
+    n_draws=800,
     mean_steps=4.0,
     n_descents=2,
     descent_steps=5,

@@ -1,13 +1,16 @@
 """A proposal that adapts itself to ONE galaxy, in the coordinates in which the flow is a standard normal.
 
-Where a flow is too wide, or a galaxy is unlike its training, the posterior is still one compact, bent lump in those
-coordinates. Rounds of draws find its mean and covariance: the weights of each round are tempered until they are worth a
-given number of draws, so that the proposal moves by what it can see (adaptive importance sampling; Cappe et al. 2008,
-Koblents & Miguez 2015). What comes out is a mixture of a Student-t and of the flow itself, whose tails it keeps.
+Where a flow is too wide, or a galaxy is unlike its training, the posterior is still a compact, bent lump in those
+coordinates. Rounds of draws fit a mixture of Student-t components to it: every round moves the components by one step
+of weighted expectation-maximisation over ALL draws so far (population Monte Carlo; Cappe et al. 2008), their weights
+tempered until they are worth a given number of draws (Koblents & Miguez 2015). In the end every draw of every round
+counts, its weight taken over the mean of all the proposals that there were (adaptive multiple importance sampling;
+Cornuet et al. 2012, with deterministic-mixture weights after Owen & Zhou 2000). The flow itself stays a component,
+whose tails the proposal keeps.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,65 +20,107 @@ from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import gammaln, logsumexp
 from jaxtyping import Float
 
-_FREEDOM = 8.0  # degrees of freedom of the Student-t
+_FREEDOM = 30.0  # degrees of freedom of the components: their own tails cost draws, the flow's do not
 _OF_FLOW = 0.1  # share of the flow in the mixture
 _BISECTIONS = 20
 _RIDGE = 1e-4
-_ARRIVED = 0.5  # power of the weights from which a proposal counts as near the posterior
-_MEMORY = 0.5  # share of what was known before a round
+_APART = 0.3  # of the first components' means from the flow's
+_FEWEST = 2.0  # draws' worth of a component that is still moved
 
 
 class Mixture(NamedTuple):
-    """A Student-t with this mean and this lower Cholesky factor of its scale matrix, and the flow's own normal."""
+    """Student-t components with these means and lower Cholesky factors of their scale matrices.
 
-    mean: Float[Array, " free"]
-    factor: Float[Array, "free free"]
-    share: Float[Array, ""]  # of the flow
+    ``log_share`` has one more entry, the last, for the flow's own normal.
+    """
+
+    mean: Float[Array, "component free"]
+    factor: Float[Array, "component free free"]
+    log_share: Float[Array, " components_and_flow"]
 
 
 class Adaptation(NamedTuple):
-    """``rounds`` of ``n`` draws each; their weights are tempered until they are worth the share ``worth`` of them."""
+    """``rounds`` of ``n`` draws each; their weights are tempered until they are worth the share ``worth`` of one."""
 
-    rounds: int = 8
-    n: int = 2500
-    worth: float = 0.1
+    rounds: int = 10
+    n: int = 2000
+    worth: float = 0.125
 
 
-def of_flow(n_free: int) -> Mixture:
-    """The flow as it is."""
-    return Mixture(jnp.zeros(n_free), jnp.eye(n_free), jnp.ones(()))
+def of_flow(key: Array, n_free: int, n_components: int) -> Mixture:
+    """Components as wide as the flow, a little apart from each other."""
+    mean = _APART * jax.random.normal(key, (n_components, n_free))
+    share = np.append(np.full(n_components, (1.0 - _OF_FLOW) / n_components), _OF_FLOW)
+    return Mixture(
+        mean, jnp.broadcast_to(jnp.eye(n_free), (n_components, n_free, n_free)), jnp.log(jnp.asarray(share))
+    )
+
+
+def moments(mixture: Mixture) -> tuple[Float[Array, " free"], Float[Array, "free free"]]:
+    """Mean, and lower Cholesky factor of the covariance, of the components together."""
+    share = jax.nn.softmax(mixture.log_share[:-1])
+    mean = share @ mixture.mean
+    spread = mixture.mean - mean
+    own = mixture.factor @ mixture.factor.swapaxes(1, 2) * (_FREEDOM / (_FREEDOM - 2.0))
+    covariance = jnp.einsum("k,kij->ij", share, own + spread[:, :, None] * spread[:, None, :])
+    return mean, jnp.linalg.cholesky(covariance)
 
 
 def draw(key: Array, mixture: Mixture, n: int) -> Float[Array, "free draw"]:
     """Draws of a mixture."""
     keys = jax.random.split(key, 3)
-    normal = jax.random.normal(keys[0], (mixture.mean.size, n))
-    chi2 = 2.0 * jax.random.gamma(keys[1], 0.5 * _FREEDOM, (n,))
-    student = mixture.mean[:, None] + mixture.factor @ (normal * jnp.sqrt(_FREEDOM / chi2))
-    return jnp.where(jax.random.uniform(keys[2], (n,)) < mixture.share, normal, student)
+    which = jax.random.categorical(keys[0], mixture.log_share, shape=(n,))
+    normal = jax.random.normal(keys[1], (mixture.mean.shape[1], n))
+    chi2 = 2.0 * jax.random.gamma(keys[2], 0.5 * _FREEDOM, (n,))
+    of_each = mixture.factor @ (normal * jnp.sqrt(_FREEDOM / chi2)) + mixture.mean[:, :, None]
+    both = jnp.concatenate([of_each, normal[None]])
+    return jnp.take_along_axis(both, which[None, None, :], axis=0)[0]
+
+
+class _Densities(NamedTuple):
+    """Of draws: log density of every component times its share, and squared distances in its scale."""
+
+    log_part: Float[Array, "components_and_flow draw"]
+    distance: Float[Array, "component draw"]
+
+
+def _densities(mixture: Mixture, z: Float[Array, "free draw"]) -> _Densities:
+    n = z.shape[0]
+
+    def component(mean: Array, factor: Array) -> tuple[Array, Array]:
+        white = solve_triangular(factor, jnp.eye(n), lower=True) @ (z - mean[:, None])
+        distance = jnp.sum(white**2, axis=0)
+        constant = (
+            gammaln(0.5 * (_FREEDOM + n)) - gammaln(0.5 * _FREEDOM) - 0.5 * n * np.log(_FREEDOM * np.pi)
+        )
+        constant -= jnp.sum(jnp.log(jnp.diag(factor)))
+        return constant - 0.5 * (_FREEDOM + n) * jnp.log1p(distance / _FREEDOM), distance
+
+    students, distance = jax.vmap(component)(mixture.mean, mixture.factor)
+    normal = -0.5 * jnp.sum(z**2, axis=0) - 0.5 * n * np.log(2.0 * np.pi)
+    return _Densities(jnp.concatenate([students, normal[None]]) + mixture.log_share[:, None], distance)
 
 
 def log_density(mixture: Mixture, z: Float[Array, "free draw"]) -> Float[Array, " draw"]:
     """Log density of a mixture."""
-    n = mixture.mean.size
-    normal = -0.5 * jnp.sum(z**2, axis=0) - 0.5 * n * np.log(2.0 * np.pi)
-    white = solve_triangular(mixture.factor, z - mixture.mean[:, None], lower=True)
-    constant = gammaln(0.5 * (_FREEDOM + n)) - gammaln(0.5 * _FREEDOM) - 0.5 * n * np.log(_FREEDOM * np.pi)
-    constant -= jnp.sum(jnp.log(jnp.diag(mixture.factor)))
-    student = constant - 0.5 * (_FREEDOM + n) * jnp.log1p(jnp.sum(white**2, axis=0) / _FREEDOM)
-    both = jnp.stack([jnp.log(mixture.share) + normal, jnp.log1p(-mixture.share) + student])
-    return logsumexp(both, axis=0)
+    return logsumexp(_densities(mixture, z).log_part, axis=0)
 
 
 def temper(
     log_weight: Float[Array, " draw"], wanted: float
 ) -> tuple[Float[Array, " draw"], Float[Array, ""]]:
-    """Normalised weights to the highest power up to 1 at which they are worth ``wanted`` draws, and that power."""
-    log_weight = log_weight - jnp.max(log_weight)
-    log_weight = jnp.maximum(jnp.where(jnp.isfinite(log_weight), log_weight, -1e4), -1e4)
+    """Normalised weights to the highest power up to 1 at which they are worth ``wanted`` draws, and that power.
+
+    A draw with a weight of zero (-inf) has none at any power.
+    """
+    there = jnp.isfinite(log_weight)
+    log_weight = jnp.where(there, log_weight - jnp.max(jnp.where(there, log_weight, -jnp.inf)), -jnp.inf)
+
+    def tempered(power: Array) -> Array:
+        return jnp.where(there, jnp.exp(power * jnp.where(there, log_weight, 0.0)), 0.0)
 
     def worth(power: Array) -> Array:
-        w = jnp.exp(power * log_weight)
+        w = tempered(power)
         return jnp.sum(w) ** 2 / jnp.sum(w**2)
 
     def halve(ends: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
@@ -86,38 +131,107 @@ def temper(
 
     (low, _), _ = jax.lax.scan(halve, (jnp.zeros(()), jnp.ones(())), None, length=_BISECTIONS)
     power = jnp.where(worth(jnp.ones(())) >= wanted, 1.0, low)
-    w = jnp.exp(power * log_weight)
+    w = tempered(power)
     return w / jnp.sum(w), power
+
+
+def move(mixture: Mixture, z: Float[Array, "free draw"], weight: Float[Array, " draw"]) -> Mixture:
+    """One step of expectation-maximisation; ``weight`` adds up to 1. A component that has no draws stays.
+
+    The covariance of a component counts with as many draws as there are dimensions beside the weighted ones.
+    """
+    n_free = z.shape[0]
+    found = _densities(mixture, z)
+    students = found.log_part[:-1]
+    belongs = jnp.exp(students - logsumexp(students, axis=0)) * weight
+    near = belongs * (_FREEDOM + n_free) / (_FREEDOM + found.distance)
+    share = jnp.sum(belongs, axis=1)
+    worth = 1.0 / jnp.sum(weight**2)
+    mean = near @ z.T / jnp.maximum(jnp.sum(near, axis=1), 1e-9)[:, None]
+
+    def scale(near: Array, mean: Array, share: Array, before: Array) -> Array:
+        centred = z - mean[:, None]
+        scatter = (centred * near) @ centred.T
+        return (scatter * worth + n_free * (before @ before.T)) / (share * worth + n_free)
+
+    scales = jax.vmap(scale)(near, mean, share, mixture.factor) + _RIDGE * jnp.eye(n_free)
+    factor = jnp.linalg.cholesky(scales)
+    good = jnp.all(jnp.isfinite(factor), axis=(1, 2)) & jnp.all(jnp.isfinite(mean), axis=1)
+    good &= share * worth > _FEWEST
+    raised = share + 1e-2
+    shares = jnp.append((1.0 - _OF_FLOW) * raised / jnp.sum(raised), _OF_FLOW)
+    return Mixture(
+        jnp.where(good[:, None], mean, mixture.mean),
+        jnp.where(good[:, None, None], factor, mixture.factor),
+        jnp.where(jnp.all(jnp.isfinite(shares)), jnp.log(shares), mixture.log_share),
+    )
+
+
+class Rounds(NamedTuple):
+    """The draws of all rounds, what they were evaluated to, their log weights, and the proposal of the last round."""
+
+    values: Any  # with the draws as leading axis
+    log_weight: Float[Array, " draw"]
+    mixture: Mixture
 
 
 def adapt(
     key: Array,
-    log_target: Callable[[Array, Float[Array, "free draw"]], Float[Array, " draw"]],
+    evaluate: Callable[[Array, Float[Array, "free draw"]], tuple[Float[Array, " draw"], Any]],
     start: Mixture,
     plan: Adaptation,
-) -> Mixture:
-    """The mixture after some rounds; ``log_target`` takes a key of its own and draws, and gives their log densities."""
-    n_free, wanted = start.mean.size, plan.worth * plan.n
+) -> Rounds:
+    """Rounds of draws from a proposal that follows them.
 
-    def step(mixture: Mixture, key: Array) -> tuple[Mixture, None]:
-        key_draw, key_target = jax.random.split(key)
-        z = draw(key_draw, mixture, plan.n)
-        weight, power = temper(log_target(key_target, z) - log_density(mixture, z), wanted)
-        mean = z @ weight
-        centred = z - mean[:, None]
-        covariance = (centred * weight) @ centred.T
-        # once it has arrived a proposal remembers earlier rounds
-        kept = jnp.where(power < _ARRIVED, 0.0, _MEMORY)
-        moved = mixture.mean - mean
-        before = mixture.factor @ mixture.factor.T * _FREEDOM / (_FREEDOM - 2.0) / (1.0 + n_free / wanted)
-        covariance = (1.0 - kept) * covariance + kept * before + kept * (1.0 - kept) * jnp.outer(moved, moved)
-        mean = mean + kept * moved
-        # a covariance of so few draws has directions that look too narrow
-        inflated = covariance * (1.0 + n_free / wanted) + _RIDGE * jnp.eye(n_free)
-        factor = jnp.linalg.cholesky(inflated * (_FREEDOM - 2.0) / _FREEDOM)
-        good = jnp.all(jnp.isfinite(factor)) & jnp.all(jnp.isfinite(mean))
-        new = Mixture(mean, factor, jnp.asarray(_OF_FLOW))
-        return jax.tree.map(lambda a, b: jnp.where(good, a, b), new, mixture), None
+    ``evaluate`` takes a key of its own and draws, and gives their log densities and anything else of them (leading
+    axis: draw).
+    """
+    n_free, n, rounds = start.mean.shape[1], plan.n, plan.rounds
+    total = rounds * n
 
-    last, _ = jax.lax.scan(step, start, jax.random.split(key, plan.rounds))
-    return last
+    def step(state: _State, number: Array) -> tuple[_State, Any]:
+        key_draw, key_target = jax.random.split(jax.random.fold_in(key, number))
+        mixture = jax.tree.map(lambda leaf: leaf[number], state.mixtures)
+        z = draw(key_draw, mixture, n)
+        log_target, values = evaluate(key_target, z)
+        # of the mean of all proposals so far, at the draws so far: the new proposal at the old draws, all at the new
+        log_mean = jnp.logaddexp(state.log_mean, log_density(mixture, state.z))
+        of_all = jax.vmap(lambda one: log_density(one, z))(state.mixtures)
+        mine = logsumexp(jnp.where(jnp.arange(rounds)[:, None] <= number, of_all, -jnp.inf), axis=0)
+        state = state._replace(
+            z=jax.lax.dynamic_update_slice(state.z, z, (0, number * n)),
+            log_target=jax.lax.dynamic_update_slice(state.log_target, log_target, (number * n,)),
+            log_mean=jax.lax.dynamic_update_slice(log_mean, mine, (number * n,)),
+        )
+        weight, _ = temper(_log_weight(state), plan.worth * n)
+        moved = move(mixture, state.z, jnp.where(jnp.isfinite(weight), weight, 0.0))
+        following = jnp.minimum(number + 1, rounds - 1)
+        mixtures = jax.tree.map(
+            lambda all_of_them, one: jnp.where(
+                number + 1 < rounds,
+                jax.lax.dynamic_update_index_in_dim(all_of_them, one, following, 0),
+                all_of_them,
+            ),
+            state.mixtures,
+            moved,
+        )
+        return state._replace(mixtures=mixtures), (values, moved)
+
+    same = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (rounds, *leaf.shape)), start)
+    first = _State(jnp.zeros((n_free, total)), jnp.full(total, -jnp.inf), jnp.full(total, -jnp.inf), same)
+    last, (values, moved) = jax.lax.scan(step, first, jnp.arange(rounds))
+    flat = jax.tree.map(lambda leaf: leaf.reshape(total, *leaf.shape[2:]), values)
+    # ``log_mean`` is of the sum of the proposals
+    return Rounds(flat, _log_weight(last) + np.log(rounds), jax.tree.map(lambda leaf: leaf[-1], moved))
+
+
+class _State(NamedTuple):
+    z: Float[Array, "free draw"]
+    log_target: Float[Array, " draw"]
+    log_mean: Float[Array, " draw"]
+    mixtures: Mixture  # leading axis: round
+
+
+def _log_weight(state: _State) -> Float[Array, " draw"]:
+    value = state.log_target - state.log_mean
+    return jnp.where(jnp.isfinite(state.log_target) & jnp.isfinite(value), value, -jnp.inf)

@@ -21,7 +21,6 @@ from starling.amortised.features import Seen
 from starling.amortised.importance import (
     Galaxy,
     Weighted,
-    adapted,
     galaxy_of,
     places,
     seen_of,
@@ -37,8 +36,6 @@ from starling.inference.compiled import over_galaxies
 from starling.inference.fit import Progress
 from starling.inference.noise import Noise, prepare_all
 from starling.inference.observation import Observation, check, take
-
-_PER_CALL = 10_000  # draws of a galaxy that are in memory at once
 
 
 class _Task(NamedTuple):
@@ -88,7 +85,7 @@ def amortised_posterior(
         waiting = [row for row in range(n) if row not in outcomes or not outcomes[row].stage]
         if not waiting:
             break
-        words = f"{settings.stages[number - 1].draws} draws" if number <= len(settings.stages) else "chains"
+        words = f"{settings.stages[number - 1].total} draws" if number <= len(settings.stages) else "chains"
         for done, (row, outcome) in enumerate(_stage(task, waiting, number, outcomes), start=1):
             outcomes[row] = outcome
             if progress is not None:
@@ -126,29 +123,24 @@ def _batch(task: _Task, rows: list[int], size: int, number: int, before: dict[in
     columns = jnp.asarray(places(task.forward_model.bands, task.proposal.bands))
     spots = jnp.broadcast_to(columns, (size, columns.size))
     galaxies = _galaxies(take(task.observations, index), noise, spots, task.proposal, task.forward_model)
-    first_of_all = of_flow(len(task.proposal.coordinates.free))
-    known = [before[row].mixture if row in before else first_of_all for row in index.tolist()]
-    mixtures = jax.tree.map(lambda *leaves: jnp.stack(leaves), *known)
     of_stage = jax.random.fold_in(task.key, number)
     keys = jax.vmap(lambda i: jax.random.fold_in(of_stage, i))(jnp.asarray(index))
+    if number == 1:
+        mixtures = _first(keys, len(task.proposal.coordinates.free), task.settings.n_components)
+    else:
+        known = [before[row].mixture for row in index.tolist()]
+        mixtures = jax.tree.map(lambda *leaves: jnp.stack(leaves), *known)
     return _Batch(rows, keys, galaxies, mixtures)
 
 
 def _weights(task: _Task, batch: _Batch, number: int, devices: int) -> Iterator[tuple[int, Outcome]]:
     """Draws and their weights."""
     settings = task.settings
-    stage, mixtures = settings.stages[number - 1], batch.mixtures
+    stage = settings.stages[number - 1]
+    plan = Adaptation(stage.rounds, stage.draws, settings.worth)
     rest = batch.galaxies, task.proposal, task.forward_model
-    if stage.rounds:
-        plan = Adaptation(stage.rounds, settings.n_round, settings.worth)
-        mixtures = _adapt(_apart(batch.keys, 0), mixtures, *rest, plan=plan, devices=devices)
-    pieces = []
-    for piece, start in enumerate(range(0, stage.draws, _PER_CALL), start=1):
-        own = _apart(_apart(batch.keys, 1), piece)
-        count = min(_PER_CALL, stage.draws - start)
-        pieces.append(jax.device_get(_draw(own, mixtures, *rest, n=count, devices=devices)))
-    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *pieces)
-    mixtures = jax.device_get(mixtures)
+    found = _draw(_apart(batch.keys, 1), batch.mixtures, *rest, plan=plan, devices=devices)
+    whole, mixtures = jax.device_get(found)
     for i, row in enumerate(batch.rows):
         drawn, mixture = jax.tree.map(lambda leaf, i=i: leaf[i], (whole, mixtures))
         seed = [*np.asarray(jax.random.key_data(batch.keys[i])).ravel().tolist()]
@@ -200,8 +192,14 @@ def _galaxies(
     return jax.vmap(one)(observations, noise, columns)
 
 
+@partial(jax.jit, static_argnames=("n_free", "n_components"))
+def _first(keys: Array, n_free: int, n_components: int) -> Mixture:
+    """The proposals before any draw."""
+    return jax.vmap(lambda key: of_flow(jax.random.fold_in(key, 0), n_free, n_components))(keys)
+
+
 @partial(jax.jit, static_argnames=("plan", "devices"))
-def _adapt(
+def _draw(
     keys: Array,
     mixtures: Mixture,
     galaxies: Galaxy,
@@ -210,32 +208,12 @@ def _adapt(
     *,
     plan: Adaptation,
     devices: int,
-) -> Mixture:
-    """The proposals of a batch after some rounds."""
-
-    def one(galaxy: tuple[Array, Mixture, Galaxy]) -> Mixture:
-        key, mixture, about = galaxy
-        return adapted(key, mixture, about, proposal, forward_model, plan)
-
-    return over_galaxies(lambda *each: jax.lax.map(one, each), devices, keys, mixtures, galaxies)
-
-
-@partial(jax.jit, static_argnames=("n", "devices"))
-def _draw(
-    keys: Array,
-    mixtures: Mixture,
-    galaxies: Galaxy,
-    proposal: Proposal,
-    forward_model: ForwardModel,
-    *,
-    n: int,
-    devices: int,
-) -> Weighted:
+) -> tuple[Weighted, Mixture]:
     """Draws of a batch of galaxies; one after the other on every device, since a galaxy's draws fill a core."""
 
-    def one(galaxy: tuple[Array, Mixture, Galaxy]) -> Weighted:
+    def one(galaxy: tuple[Array, Mixture, Galaxy]) -> tuple[Weighted, Mixture]:
         key, mixture, about = galaxy
-        return weighted_draws(key, n, mixture, about, proposal, forward_model)
+        return weighted_draws(key, mixture, about, proposal, forward_model, plan)
 
     return over_galaxies(lambda *each: jax.lax.map(one, each), devices, keys, mixtures, galaxies)
 

@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from starling.amortised.adapt import Adaptation, Mixture, adapt, draw, log_density
+from starling.amortised.adapt import Adaptation, Mixture, adapt
 from starling.amortised.coordinates import MASS, Coordinates
 from starling.amortised.features import Seen
 from starling.amortised.flow import Context
@@ -83,33 +83,22 @@ def spread(seen: Seen, columns: Int[Array, " band"], n_bands: int) -> Seen:
     )
 
 
-def adapted(
+def weighted_draws(
     key: Array,
     start: Mixture,
     galaxy: Galaxy,
     proposal: Proposal,
     forward_model: ForwardModel,
     plan: Adaptation,
-) -> Mixture:
-    """The proposal of one galaxy after some more rounds, from what it was."""
+) -> tuple[Weighted, Mixture]:
+    """The draws of some rounds for one galaxy, with their exact weights, and the proposal that they end with."""
 
-    def log_target(key: Array, z: Float[Array, "free draw"]) -> Float[Array, " draw"]:
+    def evaluate(key: Array, z: Float[Array, "free draw"]) -> tuple[Array, Evaluated]:
         found = _evaluate(key, z, galaxy, proposal, forward_model)
-        return found.log_density + found.log_slope
+        return found.log_density + found.log_slope, found
 
-    return adapt(key, log_target, start, plan)
-
-
-def weighted_draws(
-    key: Array, n: int, mixture: Mixture, galaxy: Galaxy, proposal: Proposal, forward_model: ForwardModel
-) -> Weighted:
-    """``n`` draws for one galaxy, with their exact weights."""
-    key_draw, key_mass = jax.random.split(key)
-    z = draw(key_draw, mixture, n)
-    found = _evaluate(key_mass, z, galaxy, proposal, forward_model)
-    log_weight = found.log_density + found.log_slope - log_density(mixture, z)
-    log_weight = jnp.where(jnp.isfinite(log_weight), log_weight, -jnp.inf)
-    return Weighted(found.theta, log_weight, found.log_density)
+    found, log_weight, mixture = adapt(key, evaluate, start, plan)
+    return Weighted(found.theta, log_weight, found.log_density), mixture
 
 
 def galaxy_of(

@@ -21,7 +21,7 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Bool, Float, Int
 
-from starling.amortised.adapt import Mixture, draw, log_density
+from starling.amortised.adapt import Mixture, draw, log_density, moments
 from starling.amortised.importance import Evaluated, Galaxy, placed
 from starling.amortised.proposal import Proposal
 from starling.amortised.settings import LatentChains
@@ -172,10 +172,11 @@ def _trajectory(
 
 
 def _target(mixture: Mixture, galaxy: Galaxy, proposal: Proposal, forward_model: ForwardModel) -> _Target:
-    n_free, n_scores = mixture.mean.size, int(proposal.coordinates.has_mass)
+    n_free, n_scores = mixture.mean.shape[1], int(proposal.coordinates.has_mass)
+    mean, factor = moments(mixture)
 
     def z_of(y: Array) -> Array:
-        return mixture.mean + mixture.factor @ y[:n_free]
+        return mean + factor @ y[:n_free]
 
     def at(y: Array) -> Evaluated:
         score = y[n_free] if n_scores else jnp.zeros(())
@@ -193,7 +194,7 @@ def _target(mixture: Mixture, galaxy: Galaxy, proposal: Proposal, forward_model:
     def propose(key: Array, n: int) -> Array:
         key_z, key_mass = jax.random.split(key)
         z = draw(key_z, mixture, n)
-        y = solve_triangular(mixture.factor, z - mixture.mean[:, None], lower=True).T
+        y = solve_triangular(factor, z - mean[:, None], lower=True).T
         return jnp.concatenate([y, jax.random.normal(key_mass, (n, n_scores))], axis=1)
 
     def log_target(y: Array) -> Array:

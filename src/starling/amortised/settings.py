@@ -7,10 +7,15 @@ from starling.inference.noise import ModelError, check_model_error
 
 
 class Stage(NamedTuple):
-    """``draws`` from a proposal that first adapts itself for ``rounds`` rounds, from where the stage before left it."""
+    """``rounds`` of ``draws`` draws each, from a proposal that follows them, from where the stage before left it."""
 
+    rounds: int
     draws: int
-    rounds: int = 0
+
+    @property
+    def total(self) -> int:
+        """Draws in all, every one of which counts."""
+        return self.rounds * self.draws
 
 
 class LatentChains(NamedTuple):
@@ -34,14 +39,14 @@ class AmortisedSettings:
     """How many draws, and what counts as passed.
 
     Galaxies that do not pass a stage go on to the next one; ``chains`` (None: none) run for those that pass none.
-    ``n_round`` and ``worth`` are those of the rounds (``starling.amortised.adapt``). ``n_chains`` and ``n_draws`` are
-    those of the equal-weight draws that are kept. ``batch_size`` galaxies run at once.
+    The proposal has ``n_components`` beside the flow; ``worth`` is that of ``starling.amortised.adapt``. ``n_chains``
+    and ``n_draws`` are those of the equal-weight draws that are kept. ``batch_size`` galaxies run at once in chains.
     """
 
-    stages: tuple[Stage, ...] = (Stage(8000, 8), Stage(16_000, 8), Stage(50_000, 8))
+    stages: tuple[Stage, ...] = (Stage(8, 2000), Stage(10, 4000), Stage(10, 10_000))
     chains: LatentChains | None = field(default_factory=LatentChains)
-    n_round: int = 2500
-    worth: float = 0.1
+    n_components: int = 4
+    worth: float = 0.125
     k_hat: float = 0.7
     ess: float = 400.0
     rhat: float = 1.01
@@ -53,11 +58,13 @@ class AmortisedSettings:
 
     def __post_init__(self) -> None:
         check_model_error(self.model_error)
-        if not self.stages or any(stage.draws < 100 or stage.rounds < 0 for stage in self.stages):
-            raise ValueError(f"stages must be some, each with 100 draws or more, got {self.stages}")
+        if not self.stages or any(stage.draws < 50 or stage.rounds < 1 for stage in self.stages):
+            raise ValueError(
+                f"stages must be some, each of a round or more of 50 draws or more, got {self.stages}"
+            )
         if not 0.0 < self.worth < 1.0:
             raise ValueError(f"worth is a share between 0 and 1, got {self.worth}")
-        for name in ("n_chains", "n_draws", "batch_size", "n_round"):
+        for name in ("n_chains", "n_draws", "batch_size", "n_components"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         chains = self.chains
