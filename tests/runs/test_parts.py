@@ -75,6 +75,34 @@ def test_a_damaged_part_is_made_anew(kind: str, how: str, tmp_path: Path) -> Non
     assert summary_of(fit, tmp_path / "run").pformat() == before
 
 
+@pytest.mark.parametrize("kind", ["nc", "parquet"])
+def test_every_changed_byte_is_noticed(kind: str, tmp_path: Path) -> None:
+    fit = toy_fit(2, 2)
+    complete(fit, tmp_path)
+    path = part(tmp_path, 0, kind)
+    whole = path.read_bytes()
+    assert passed_of_part(part(tmp_path, 0), fit.ids) == 1
+    missed = []
+    for position in {*range(0, len(whole), max(1, len(whole) // 500)), *range(len(whole) - 200, len(whole))}:
+        path.write_bytes(
+            whole[:position] + bytes([whole[position] ^ (1 << position % 8)]) + whole[position + 1 :]
+        )
+        if passed_of_part(part(tmp_path, 0), fit.ids) is not None:
+            missed.append(position)
+    assert not missed
+
+
+def test_damaged_rows_are_named(tmp_path: Path) -> None:
+    fit = toy_fit(4, 2)
+    complete(fit, tmp_path)
+    opened = open_run(tmp_path)
+    path = part(tmp_path, 1, "parquet")
+    path.write_bytes(path.read_bytes()[:-1])
+    for read in (lambda: summary_of(fit, tmp_path), opened.summary, lambda: open_run(tmp_path)):
+        with pytest.raises(RunError, match=r"part-00001\.parquet .* makes it anew"):
+            read()
+
+
 def test_a_disk_that_fills_up_ends_with_a_message(tmp_path: Path) -> None:
     """A limit to the size of files does what a full disk does: writing fails, and not at once."""
     fit = toy_fit(6, 2)

@@ -15,7 +15,15 @@ from starling import __version__
 from starling.execution import ExecutionError, Executor, Job, Threads
 from starling.runs.folder import discard, merge, part_path, prepare_folder
 from starling.runs.manifest import RunError, check_manifest, write_manifest
-from starling.runs.parts import count_passed, ids_and_passed, load_part, load_rows, passed_of_part, save_part
+from starling.runs.parts import (
+    count_passed,
+    ids_and_passed,
+    load_part,
+    load_rows,
+    passed_of_part,
+    rows_path,
+    save_part,
+)
 from starling.runs.rows import join_rows
 from starling.runs.storage import Storage
 
@@ -147,7 +155,7 @@ def summary(fit: Fit, folder: Path) -> Table:
     for number, (start, stop) in enumerate(fit.parts):
         rows = load_rows(part_path(folder, number), fit.ids[start:stop])
         if rows is None:
-            raise _unreadable(part_path(folder, number))
+            raise _unreadable(rows_path(part_path(folder, number)))
         tables.append(rows.table)
     return join_rows(tables)
 
