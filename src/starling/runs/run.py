@@ -99,32 +99,34 @@ def complete(
     *,
     fresh: bool = False,
     needed_bytes: int = 0,
+    merged_bytes: int = 0,
     progress: Callable[[RunProgress], None] = lambda _: None,
     executor: Executor | None = None,
     job: Job | None = None,
 ) -> None:
     """Make every part that ``folder`` does not hold yet; in memory there is one at a time.
 
-    An earlier run of other inputs in the folder is an error unless ``fresh``. Parts are made here one after another;
-    with a ``job``, whose work is ``make_part`` of the same fit, where the ``executor`` makes them.
+    ``needed_bytes`` are for all parts together, of which those that are there need none; ``merged_bytes`` for what is
+    made of them later. An earlier run of other inputs in the folder is an error unless ``fresh``. Parts are made here
+    one after another; with a ``job``, whose work is ``make_part`` of the same fit, where the ``executor`` makes them.
 
     Raises RunError where the folder holds another run, cannot be written to, or has no room.
     """
     if fresh:
         discard(folder)
     known = check_manifest(folder, fit.identity)
-    prepare_folder(folder, needed_bytes)
-    if not known:
-        discard(folder)
-        write_manifest(folder, fit.identity)
     bounds = fit.parts
     found = {
-        number: passed_of_part(part_path(folder, number), fit.ids[start:stop])
+        number: passed_of_part(part_path(folder, number), fit.ids[start:stop]) if known else None
         for number, (start, stop) in enumerate(bounds)
     }
     missing = [number for number, passed in found.items() if passed is None]
     passed = sum(n for n in found.values() if n is not None)
     done = sum(stop - start for number, (start, stop) in enumerate(bounds) if found[number] is not None)
+    prepare_folder(folder, needed_bytes * (len(fit.ids) - done) // len(fit.ids) + merged_bytes)
+    if not known:
+        discard(folder)
+        write_manifest(folder, fit.identity)
     now = RunProgress(done, len(fit.ids), passed, 0, 0.0, "starting" if job is None else "fitting")
 
     def make(number: int) -> int:
