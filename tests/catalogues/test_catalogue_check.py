@@ -80,7 +80,7 @@ def test_negative_fluxes_are_legitimate(read: Read, make_table: MakeTable) -> No
         ("z", 0.49, "redshift outside 0.5 to 3, the range of the model"),
         ("z", 3.01, "redshift outside 0.5 to 3, the range of the model"),
         ("z", -99.0, "redshift outside 0.5 to 3, the range of the model"),
-        ("id", 103, "duplicate ID; the first row with it is used"),
+        ("id", 103, "an earlier row has this ID"),
     ],
 )
 def test_a_galaxy_that_cannot_be_fitted_is_left_out(

@@ -85,7 +85,7 @@ def test_a_large_run(run: tuple[Path, str]) -> None:
     assert set(fitted) <= {0, 1}
     assert list(rows["status"]) == [fitted[0], 14, fitted[1], 12, *fitted[2:]]
     assert rows["reason"][1] == "not fitted: redshift outside the range of the model"
-    assert rows.meta["STATUS12"] == "not fitted: duplicate ID, the first row with it is used"
+    assert rows.meta["STATUS12"] == "not fitted: an earlier row has this ID"
 
 
 def test_small_and_large_runs_agree(run: tuple[Path, str]) -> None:

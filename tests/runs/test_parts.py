@@ -16,7 +16,7 @@ from toy_runs import CHAINS, DRAWS, summary_of, toy_fit, toy_tree
 
 from starling.catalogues.config import OutputConfig
 from starling.runs import RunError, Storage, complete, merged, open_run, run, storage_of
-from starling.runs.parts import load_part, load_rows, passed_of_part
+from starling.runs.parts import load_part, load_rows, passed_of_part, save_part
 from starling.runs.storage import round_bits
 
 MAKER = Path(toy_runs.__file__)
@@ -49,7 +49,7 @@ def test_processes_that_are_killed_lose_nothing_and_do_nothing_twice(tmp_path: P
     xr.testing.assert_identical(run(fit, there), whole)
     assert not (tmp_path / "again").exists()
     assert summary_of(fit, there).pformat() == summary_of(fit, here).pformat()
-    assert not list(there.glob("parts/.*"))
+    assert {path.suffix for path in there.glob("parts/.*")} <= {".partial"}
 
 
 @pytest.mark.parametrize("kind", ["nc", "parquet"])
@@ -75,6 +75,34 @@ def test_a_damaged_part_is_made_anew(kind: str, how: str, tmp_path: Path) -> Non
     assert summary_of(fit, tmp_path / "run").pformat() == before
 
 
+@pytest.mark.parametrize("kind", ["nc", "parquet"])
+def test_every_changed_byte_is_noticed(kind: str, tmp_path: Path) -> None:
+    fit = toy_fit(2, 2)
+    complete(fit, tmp_path)
+    path = part(tmp_path, 0, kind)
+    whole = path.read_bytes()
+    assert passed_of_part(part(tmp_path, 0), fit.ids) == 1
+    missed = []
+    for position in {*range(0, len(whole), max(1, len(whole) // 500)), *range(len(whole) - 200, len(whole))}:
+        path.write_bytes(
+            whole[:position] + bytes([whole[position] ^ (1 << position % 8)]) + whole[position + 1 :]
+        )
+        if passed_of_part(part(tmp_path, 0), fit.ids) is not None:
+            missed.append(position)
+    assert not missed
+
+
+def test_damaged_rows_are_named(tmp_path: Path) -> None:
+    fit = toy_fit(4, 2)
+    complete(fit, tmp_path)
+    opened = open_run(tmp_path)
+    path = part(tmp_path, 1, "parquet")
+    path.write_bytes(path.read_bytes()[:-1])
+    for read in (lambda: summary_of(fit, tmp_path), opened.summary, lambda: open_run(tmp_path)):
+        with pytest.raises(RunError, match=r"part-00001\.parquet .* makes it anew"):
+            read()
+
+
 def test_a_disk_that_fills_up_ends_with_a_message(tmp_path: Path) -> None:
     """A limit to the size of files does what a full disk does: writing fails, and not at once."""
     fit = toy_fit(6, 2)
@@ -89,6 +117,18 @@ def test_a_disk_that_fills_up_ends_with_a_message(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list((tmp_path / "run" / "parts").iterdir())
     xr.testing.assert_identical(run(fit, tmp_path / "run"), merged(fit, tmp_path / "whole"))
+
+
+def test_a_part_that_is_made_twice_has_the_same_bytes(tmp_path: Path) -> None:
+    for folder, when in (("one", "now"), ("other", "later")):
+        tree = toy_tree(0, 2)
+        tree.attrs["created"] = when
+        (tmp_path / folder / "parts").mkdir(parents=True)
+        save_part(tree, part(tmp_path / folder, 0))
+        assert tree.attrs["created"] == when
+    for kind in ("nc", "parquet"):
+        one, other = (part(tmp_path / folder, 0, kind).read_bytes() for folder in ("one", "other"))
+        assert one == other
 
 
 def test_other_storage_is_another_run(tmp_path: Path) -> None:

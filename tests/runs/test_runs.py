@@ -1,4 +1,6 @@
 import json
+import os
+import time
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +39,7 @@ def make_tree(part: int, start: int, stop: int) -> xr.DataTree:
     draws = (("chain", "draw", "galaxy"), rng.normal(size=(2, 3, stop - start)))
     return xr.DataTree.from_dict(
         {
-            "/": xr.Dataset(attrs={"created": "now"}),
+            "/": xr.Dataset(attrs={"created": "now", "versions": "1"}),
             "posterior": xr.Dataset({"logmass": draws}, coords=galaxies),
             "diagnostics": xr.Dataset(
                 {
@@ -83,7 +85,7 @@ def test_parts_are_joined_in_order(tmp_path: Path) -> None:
     assert tree["constant_data"]["wave_effective_aa"].dims == ("band",)
     np.testing.assert_allclose(tree["constant_data"]["zred"], np.arange(10) * 0.1)
     assert list(tree["diagnostics"]["flag"].values) == ["long" * i for i in range(10)]
-    assert tree.attrs["created"] == "now"
+    assert tree.attrs == {"versions": "1"}, "parts do not say when they were made"
 
 
 @pytest.mark.parametrize("stop_at", [0, 1, 2])
@@ -158,6 +160,31 @@ def test_a_full_disk_stops_before_sampling(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(RunError, match=r"has 0\.0 MB left, the results need about 2\.5 GB"):
         do(tmp_path, sample, needed_bytes=2_500_000_000)
     assert not sample.calls
+
+
+def test_a_run_that_goes_on_needs_room_for_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        do(tmp_path, Sampler(stop_at=2))  # 2 of 10 galaxies are missing
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(10**9, 0, 2100))
+    with pytest.raises(RunError, match="need about"):
+        do(tmp_path, Sampler(), needed_bytes=10_000, merged_bytes=101)
+    do(tmp_path, Sampler(), needed_bytes=10_000, merged_bytes=100)
+    with pytest.raises(RunError, match="need about"):
+        do(tmp_path, Sampler(), needed_bytes=10_000, fresh=True)
+
+
+def test_only_abandoned_files_are_removed(tmp_path: Path) -> None:
+    do(tmp_path, Sampler())
+    young, old = (tmp_path / "parts" / f".part-00001.nc.{name}.partial" for name in ("a", "b"))
+    young.write_bytes(b"half")
+    old.write_bytes(b"half")
+    os.utime(old, (time.time() - 3600,) * 2)
+    do(tmp_path, Sampler())
+    assert young.exists()
+    assert not old.exists()
 
 
 def test_a_disk_that_fills_up_keeps_the_parts_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

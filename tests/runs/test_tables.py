@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from astropy import units
 from astropy.table import Table
 from toy_runs import toy_tree
@@ -16,6 +17,18 @@ from starling.runs.rows import decode_rows, encode_rows, join_rows
 @pytest.fixture(scope="module")
 def table() -> Table:
     return summary_table(toy_tree(0, 4))
+
+
+def test_no_text_of_a_summary_reads_as_missing(tmp_path: Path) -> None:
+    tree = toy_tree(0, 4)
+    unlike = {"unlike_training": ("galaxy", ["", "u is deeper", "", ""])}
+    tree["diagnostics"] = xr.DataTree(tree["diagnostics"].to_dataset(inherit=False).assign(unlike))
+    table = summary_table(tree)
+    assert list(table["unlike_training"]) == ["no", "u is deeper", "no", "no"]
+    assert list(table["flag"]) == ["δ is wrong with g000", "ok", "ok", "δ is wrong with g003"]
+    for kind in ("ecsv", "fits"):
+        same = Table.read(write_table(table, tmp_path / f"summary.{kind}", kind))
+        assert list(same["unlike_training"]) == list(table["unlike_training"])
 
 
 def test_a_summary_says_what_its_columns_are(table: Table) -> None:

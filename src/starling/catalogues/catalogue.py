@@ -48,12 +48,13 @@ def load_catalogue(
     table: Path | Table | None = None,
     folder: Path | None = None,
     model: str = "the forward model",
+    judge_units: bool = True,
 ) -> Catalogue:
     """The galaxies of a table that a forward model can be fitted to.
 
     ``available_bands`` and ``bounds`` (parameter -> lowest and highest value) say what the model covers. ``table``
     overrides the configured one; relative paths of the configuration count from ``folder``, by default that of
-    the table.
+    the table. Without ``judge_units`` nothing is concluded from the typical flux: a few rows may have any.
 
     Raises CatalogueError for what concerns the table as a whole. What is wrong with a single row is a finding: the
     row is left out, or one of its bands is.
@@ -68,7 +69,7 @@ def load_catalogue(
     selected, findings = _select(config.table.select, config.table.id, tables)
 
     raw = [read_band(tables, config.photometry, name) for name in names]
-    findings += check_units(raw)
+    findings += check_units(raw) if judge_units else []
     clean = [
         clean_band(band, config.photometry.bands[band.name], config.photometry, tables.ids) for band in raw
     ]
@@ -138,8 +139,9 @@ def _select(select: Select, id_column: str, tables: Tables) -> tuple[np.ndarray,
         low, high = (-np.inf if cut.min is None else cut.min), (np.inf if cut.max is None else cut.max)
         wanted &= (values >= low) & (values <= high)
     if not wanted.any():
-        raise CatalogueError(
-            f"table.select leaves none of the {wanted.size} rows: widen its cuts or mend its ids"
+        raise NothingToFit(
+            f"table.select leaves none of the {wanted.size} rows: widen its cuts or mend its ids",
+            np.full(wanted.size, Status.NOT_SELECTED, np.int16),
         )
     return wanted, findings
 

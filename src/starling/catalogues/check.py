@@ -133,7 +133,7 @@ def check_rows(
     reason = "no usable band" if min_bands == 1 else f"fewer than {min_bands} usable bands"
     return [
         Problem(Status.NO_ID, no_id, id_column, "no ID"),
-        Problem(Status.DUPLICATE_ID, again, id_column, "duplicate ID; the first row with it is used"),
+        Problem(Status.DUPLICATE_ID, again, id_column, "an earlier row has this ID"),
         Problem(Status.TOO_FEW_BANDS, few, "photometry", reason),
     ]
 

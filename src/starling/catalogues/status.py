@@ -34,7 +34,7 @@ MEANING = {
     Status.NO_RESULT: "fitted without a result: see flag",
     Status.NOT_SELECTED: "not fitted: table.select leaves it out",
     Status.NO_ID: "not fitted: no ID",
-    Status.DUPLICATE_ID: "not fitted: duplicate ID, the first row with it is used",
+    Status.DUPLICATE_ID: "not fitted: an earlier row has this ID",
     Status.NO_REDSHIFT: "not fitted: no redshift",
     Status.REDSHIFT_OUTSIDE: "not fitted: redshift outside the range of the model",
     Status.TOO_FEW_BANDS: "not fitted: too few usable bands",

@@ -23,11 +23,12 @@ def compare(
     """
     from rich.console import Console
 
-    from starling.cli.compare_steps import open_result, say_comparison, write_comparison
+    from starling.cli.compare_steps import open_pair, say_comparison, write_comparison
     from starling.plotting.matched import match_results
 
     console = Console()
-    with open_result(a) as first, open_result(b) as second:
+    first, second = open_pair(a, b)
+    with first, second:
         matched = match_results(first, second)
     if passed_only:
         matched = matched._replace(table=matched.table[matched.table["passed"]])

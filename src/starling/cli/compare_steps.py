@@ -1,5 +1,6 @@
 """Reading two results, and saying and writing how far they are apart."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +12,54 @@ from rich.table import Table
 from starling.cli.results import POSTERIOR
 from starling.inference import open_posterior
 from starling.plotting.discrepancy import plot_discrepancy
+from starling.plotting.draws import galaxy_ids
 from starling.plotting.matched import Matched
+from starling.runs import StoredRun, open_run
+from starling.runs.manifest import MANIFEST
 from starling.validation.discrepancy import CATASTROPHIC, Summary, summarise_discrepancy
 
 _MOST_OUTLIERS = 10
 _MOST_NAMES = 8
+MOST_IN_MEMORY = 20_000  # galaxies: 500 draws of 70 quantities are 3 GB
 
 
-def open_result(path: Path) -> xr.DataTree:
-    """The posterior in a file, or in the folder of a run; ValueError where there is none."""
+def open_pair(a: Path, b: Path) -> tuple[xr.DataTree, xr.DataTree]:
+    """Two results, each a file or the folder of a run; of a run that has its draws in parts, what the other has too.
+
+    ValueError where there is none, or more than memory should hold.
+    """
+    found = [_find(path) for path in (a, b)]
+    ids = [galaxy_ids(one) if isinstance(one, xr.DataTree) else one.ids for one in found]
+    return _in_memory(found[0], ids[0], ids[1], a), _in_memory(found[1], ids[1], ids[0], b)
+
+
+def _find(path: Path) -> xr.DataTree | StoredRun:
     if path.is_dir() and path.suffix != ".zarr":
         there = [path / name for name in POSTERIOR.values() if (path / name).exists()]
+        if not there and (path / MANIFEST).exists() and any(path.glob("summary.*")):
+            return open_run(path)
         if not there:
             raise ValueError(f"{path} has no {' or '.join(POSTERIOR.values())}: has the run finished?")
         path = there[0]
     if not path.exists():
         raise ValueError(f"there is no result {path}")
     return open_posterior(path)
+
+
+def _in_memory(
+    found: xr.DataTree | StoredRun, mine: Sequence[str], other: Sequence[str], path: Path
+) -> xr.DataTree:
+    if isinstance(found, xr.DataTree):
+        return found
+    known = set(other)
+    common = [one for one in mine if one in known]
+    if len(common) > MOST_IN_MEMORY:
+        raise ValueError(
+            f"{path} keeps its draws in parts, and {len(common)} galaxies of it are in both results: compare at most "
+            f"{MOST_IN_MEMORY} (save some of `starling.runs.open_run(folder).select(ids)`, or fit fewer with "
+            "`table: {select: {max_rows: N, seed: 1}}`)"
+        )
+    return found.select(common or mine[:1])  # one is enough to say that none is in both
 
 
 def say_comparison(console: Console, matched: Matched, name_a: str, name_b: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.table import Column, Table, vstack
 
 from starling.catalogues import FitConfig, load_catalogue, parse_config
-from starling.catalogues.errors import NothingToFit
+from starling.catalogues.errors import CatalogueError, NothingToFit
 from starling.catalogues.status import status_of_fits
 from starling.cli.fits import Emulator, bounds_of, fit_of, open_emulator
 
@@ -33,10 +33,22 @@ def fit_partition(
     ``status`` says what became of a row (``starling.catalogues.status``); where it was not fitted, numbers are NaN or 0
     and texts are empty, so columns have the same types in every partition. Where no row of a partition can be fitted,
     columns and types are those of ``like``: a result of other rows. The draws are not kept.
+
+    A partition may have no rows, or a few of any brightness: units are not judged, so fit a piece of the table with
+    ``starling fit`` first. CatalogueError where the configuration is about a whole table (``max_rows`` and ``ids`` of
+    ``table.select``).
     """
     settings = parse_config(dict(config))
+    for name in ("max_rows", "ids"):
+        if getattr(settings.table.select, name) is not None:
+            raise CatalogueError(
+                f"table.select.{name} is of a whole table, and would be taken of every partition anew: leave it out, "
+                "and select rows before, or by `cuts`"
+            )
     emulator = open_emulator(settings.model.emulator, Path(base), tuple(settings.photometry.bands))
     try:
+        if len(frame) == 0:
+            raise NothingToFit("the partition has no rows: give `like`", np.zeros(0, np.int16))
         summary, rows, status = _fit(Table.from_pandas(frame), settings, emulator, Path(base))
     except NothingToFit as error:
         if like is None:
@@ -71,6 +83,7 @@ def _fit(
         table=table,
         folder=base,
         model=emulator.name,
+        judge_units=False,
     )
     # draws depend on the partition too: on the first of its galaxies
     words = [settings.seed, zlib.crc32(catalogue.ids[0].encode())]

@@ -72,6 +72,7 @@ def fit_catalogue(
     # threads of this process have nothing to open: the devices are shared out inside a part
     away = None if execution is None or execution.kind == "threads" else execution
     job = None if away is None or place is None else fit_job(config, place, folder)
+    needed = _expected_bytes(config, fit, len(model.space), len(model.bands))
     try:
         with (
             open_executor(away, console.print) if away and job else nullcontext() as executor,
@@ -81,7 +82,8 @@ def fit_catalogue(
                 fit,
                 folder,
                 fresh=fresh,
-                needed_bytes=_expected_bytes(config, fit, len(model.space), len(model.bands)),
+                needed_bytes=needed,
+                merged_bytes=needed if total <= config.output.whole else 0,
                 progress=show,
                 executor=executor,
                 job=job,
@@ -100,11 +102,11 @@ def fit_catalogue(
 
 
 def _expected_bytes(config: FitConfig, fit: Fit, n_parameters: int, n_bands: int) -> int:
-    """Size of the parts, and of the merged result where there is one, in single precision."""
+    """Size of the parts, in single precision."""
     settings, storage, n = config.sampler_settings, fit.storage, len(fit.ids)
     n_draws = min(settings.n_chains * settings.n_draws, storage.draws or math.inf)
     per_draw = n_parameters + VALUES_BESIDE_PARAMETERS + n_bands // 10
-    return int(4 * n * n_draws * per_draw) * (2 if n <= config.output.whole else 1)
+    return int(4 * n * n_draws * per_draw)
 
 
 def say_results(console: Console, results: Results) -> None:
@@ -117,6 +119,8 @@ def say_results(console: Console, results: Results) -> None:
     )
     for name, path in results.files.items():
         console.print(f"  {name:<17}{path}", highlight=False, soft_wrap=True)
+    if results.note:
+        console.print(f"[yellow]{escape(results.note)}[/]", highlight=False, soft_wrap=True)
 
 
 def this_command() -> str:

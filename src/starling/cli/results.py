@@ -1,9 +1,10 @@
 """What a finished run leaves in its folder: posterior, summary, rows, findings and report."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import xarray as xr
@@ -19,15 +20,21 @@ from starling.runs import open_run, write_table
 from starling.runs.folder import PARTS, cannot_write
 
 POSTERIOR = {"netcdf": "posterior.nc", "zarr": "posterior.zarr"}
+_TABLES = tuple(f"{name}.{kind}" for name in ("summary", "rows") for kind in get_args(TableFormat))
+_REPORT = "report.html"
 REPORTED = 200  # galaxies in the report of a large run
 
 
 class Results(NamedTuple):
-    """What a fit left: a row per galaxy, the file or folder of each kind of output, and the tree unless it is large."""
+    """What a fit left: a row per galaxy, the file or folder of each kind of output, and the tree unless it is large.
+
+    ``note`` says what is not there although the configuration asks for it.
+    """
 
     summary: Table
     files: dict[str, Path]
     tree: xr.DataTree | None = None
+    note: str = ""
 
 
 def write_results(
@@ -43,13 +50,12 @@ def write_results(
         raise cannot_write(posterior, error) from error
     files = {"posterior": posterior} | _write_tables(config.output, catalogue, summary, folder)
     files |= _write_report(config, catalogue, tree, galaxies, folder, title)
-    return Results(summary, files, tree)
+    remove_stale(folder, files)
+    return Results(summary, files, tree, _note(config.output))
 
 
 def write_large(config: FitConfig, catalogue: Catalogue, summary: Table, folder: Path, title: str) -> Results:
     """All results of a run whose draws stay in its parts; the report is of some galaxies, drawn at random."""
-    for name in POSTERIOR.values():  # of an earlier, smaller run
-        _remove(folder / name)
     files = {"posterior": folder / PARTS} | _write_tables(config.output, catalogue, summary, folder)
     n = len(catalogue.ids)
     if _is_reported(config.output):
@@ -59,11 +65,21 @@ def write_large(config: FitConfig, catalogue: Catalogue, summary: Table, folder:
         _add_catalogue(tree, catalogue, galaxies)
         heading = f"{title}: {galaxies.size} galaxies at random of {n}"
         files |= _write_report(config, catalogue, tree, galaxies, folder, heading)
-    return Results(summary, files)
+    remove_stale(folder, files)
+    return Results(summary, files, note=_note(config.output))
+
+
+def remove_stale(folder: Path, files: Mapping[str, Path]) -> None:
+    """Remove results of an earlier run that this one, whose ``files`` these are, did not write."""
+    written = set(files.values())
+    for name in (*POSTERIOR.values(), *_TABLES, _REPORT):
+        if folder / name not in written:
+            _remove(folder / name)
 
 
 def _add_catalogue(tree: xr.DataTree, catalogue: Catalogue, galaxies: np.ndarray) -> None:
-    """The group ``catalogue``: rows of the table, and columns that are carried along."""
+    """The group ``catalogue``: rows of the table, and columns that are carried along; and when that was."""
+    tree.attrs.setdefault("created", datetime.now(UTC).isoformat(timespec="seconds"))
     extra = {name: ("galaxy", values[galaxies]) for name, values in catalogue.extra.items()}
     ids = [catalogue.ids[row] for row in galaxies]
     tree["catalogue"] = xr.Dataset({"row": ("galaxy", catalogue.rows[galaxies]), **extra}, {"galaxy": ids})
@@ -101,6 +117,12 @@ def _is_reported(output: OutputConfig) -> bool:
     return output.report and not output.leave_out
 
 
+def _note(output: OutputConfig) -> str:
+    if not output.report or _is_reported(output):
+        return ""
+    return f"no report: its figures need what output.leave_out leaves out ({', '.join(output.leave_out)})"
+
+
 def _write_report(
     config: FitConfig,
     catalogue: Catalogue,
@@ -117,7 +139,7 @@ def _write_report(
         if item.against is not None
     ]
     path = write_report(
-        tree, folder / "report.html", comparisons=comparisons, findings=catalogue.findings, title=title
+        tree, folder / _REPORT, comparisons=comparisons, findings=catalogue.findings, title=title
     )
     return {"report": path}
 

@@ -24,9 +24,9 @@ def summary_table(tree: xr.DataTree) -> Table:
     draw of the highest log density (``NAME_best``). Vector quantities get columns for every entry
     (``logsfr_ratios_1_50``, ``sfh_1_50``). ``chi2`` is the smallest of the stored predictions, ``n_bands`` the number
     of detections it counts. Then the worst R-hat and ESS of any parameter, and every quantity of the group
-    ``diagnostics`` (and ``evidence``, where there is one) that has one value per galaxy. ``flag`` is "ok" where the fit
-    passed: tables on disk read an empty text as missing. Columns have units (those that astropy has no name for are in
-    the description) and descriptions.
+    ``diagnostics`` (and ``evidence``, where there is one) that has one value per galaxy. Tables on disk read an empty
+    text as missing: ``flag`` is "ok" where the fit passed, and any other text "no" where it is empty. Columns have
+    units (those that astropy has no name for are in the description) and descriptions.
     """
     table = Table({"id": np.asarray(tree["posterior"]["galaxy"]).astype(str)})
     best = _best(tree)
@@ -96,14 +96,18 @@ def _add_diagnostics(table: Table, found: xr.Dataset) -> None:
         if source in found:
             _add(table, name, getattr(found[source], worst)("parameter").values, {"long_name": meaning})
     _add_known(table, found)
-    table["flag"] = Column([str(sentence) or "ok" for sentence in table["flag"]], description="what is wrong")
+    sentences = [str(sentence) or "ok" for sentence in found["flag"].values]
+    table["flag"] = Column(sentences, description="what is wrong")
 
 
 def _add_known(table: Table, data: xr.Dataset) -> None:
     """Every quantity that has one value per galaxy."""
     for name, value in data.data_vars.items():
         if value.dims == ("galaxy",):
-            _add(table, str(name), value.values, value.attrs)
+            values = value.values
+            if values.dtype.kind in "OSU":
+                values = np.asarray([str(text) or "no" for text in values])
+            _add(table, str(name), values, value.attrs)
 
 
 def _add(table: Table, name: str, values: np.ndarray, attrs: dict) -> None:

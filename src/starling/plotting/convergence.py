@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from starling.plotting import style
@@ -20,42 +21,45 @@ def smallest_ess(tree: xr.DataTree) -> np.ndarray:
     return _extreme(dataset(tree, "diagnostics")["ess_bulk"], largest=False)
 
 
-def plot_convergence(tree: xr.DataTree) -> Figure:
-    """Worst R-hat against smallest bulk effective sample size, one point per galaxy.
+def by_weights(tree: xr.DataTree) -> np.ndarray:
+    """Which galaxies weighted draws of a flow settled: they have a k-hat, and no R-hat."""
+    diagnostics = dataset(tree, "diagnostics")
+    if "stage" not in diagnostics:
+        return np.zeros(diagnostics.sizes["galaxy"], dtype=bool)
+    return np.asarray([str(stage).startswith("weights") for stage in diagnostics["stage"].values], dtype=bool)
 
-    Galaxies that failed are open magenta diamonds, a cross marks those with divergent transitions. The
+
+def plot_convergence(tree: xr.DataTree) -> Figure:
+    """Worst R-hat against smallest bulk effective sample size, one point per galaxy that chains settled.
+
+    Galaxies that weighted draws settled are in a panel of their own: PSIS k-hat against the effective sample size of
+    the weights. Galaxies that failed are open magenta diamonds, a cross marks those with divergent transitions. The
     criteria themselves belong to the fit; this shows where the galaxies lie.
     """
     diagnostics = dataset(tree, "diagnostics")
-    rhat, ess = worst_rhat(tree), smallest_ess(tree)
     good = np.asarray(diagnostics["passed"].values, dtype=bool)
-    divergent = np.asarray(diagnostics["divergences"].values) > 0
-    figure = style.new_figure(5.0, 3.4)
-    axes = figure.subplots()
+    weighted = by_weights(tree)
+    panels = 1 + int(weighted.any() and not weighted.all())
+    figure = style.new_figure(5.0 * panels, 3.4)
+    axes = iter(np.atleast_1d(figure.subplots(1, panels)))
+    if not weighted.all() or not weighted.size:
+        _plot_chains(next(axes), tree, ~weighted, good, np.asarray(diagnostics["divergences"].values) > 0)
+    if weighted.any():
+        _plot_weights(next(axes), diagnostics, weighted, good)
+    return figure
+
+
+def _plot_chains(
+    axes: Axes, tree: xr.DataTree, chosen: np.ndarray, good: np.ndarray, divergent: np.ndarray
+) -> None:
+    rhat, ess = worst_rhat(tree), smallest_ess(tree)
     style.dress(axes, xlabel="smallest bulk effective sample size", ylabel=r"worst $\hat R - 1$")
-    shown = np.isfinite(rhat) & np.isfinite(ess) & (ess > 0)
+    shown = chosen & np.isfinite(rhat) & np.isfinite(ess) & (ess > 0)
     if not shown.any():
         style.note(axes, "no galaxy has finite diagnostics")
-        return figure
+        return
     excess = np.maximum(rhat - 1.0, 1e-4)
-    axes.scatter(
-        ess[shown & good],
-        excess[shown & good],
-        s=18,
-        color=style.MODEL,
-        label=f"passed ({int(good.sum())})",
-        zorder=4,
-    )
-    axes.scatter(
-        ess[shown & ~good],
-        excess[shown & ~good],
-        s=24,
-        marker="D",
-        facecolor="none",
-        edgecolor=style.BAD,
-        label=f"failed ({int((~good).sum())})",
-        zorder=5,
-    )
+    _scatter(axes, ess, excess, shown, good)
     marked = shown & divergent
     if marked.any():
         axes.scatter(
@@ -68,15 +72,46 @@ def plot_convergence(tree: xr.DataTree) -> Figure:
             label="has divergences",
             zorder=6,
         )
-    axes.set_xscale("log")
     axes.set_yscale("log")
-    style.log_axis(axes.xaxis)
     style.log_axis(axes.yaxis)
-    hidden = int((~shown).sum())
+    _finish(axes, int((chosen & ~shown).sum()))
+
+
+def _plot_weights(axes: Axes, diagnostics: xr.Dataset, chosen: np.ndarray, good: np.ndarray) -> None:
+    k_hat, ess = (np.asarray(diagnostics[name].values, dtype=float) for name in ("k_hat", "ess_weights"))
+    style.dress(axes, xlabel="effective sample size of the weights", ylabel=r"PSIS $\hat k$ of the weights")
+    shown = chosen & np.isfinite(k_hat) & np.isfinite(ess) & (ess > 0)
+    if not shown.any():
+        style.note(axes, "no galaxy has finite diagnostics")
+        return
+    _scatter(axes, ess, k_hat, shown, good)
+    _finish(axes, int((chosen & ~shown).sum()))
+
+
+def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, shown: np.ndarray, good: np.ndarray) -> None:
+    """Points of the galaxies that passed and of those that failed; the legend counts those that are drawn."""
+    passed, failed = shown & good, shown & ~good
+    axes.scatter(
+        x[passed], y[passed], s=18, color=style.MODEL, label=f"passed ({int(passed.sum())})", zorder=4
+    )
+    axes.scatter(
+        x[failed],
+        y[failed],
+        s=24,
+        marker="D",
+        facecolor="none",
+        edgecolor=style.BAD,
+        label=f"failed ({int(failed.sum())})",
+        zorder=5,
+    )
+
+
+def _finish(axes: Axes, hidden: int) -> None:
+    axes.set_xscale("log")
+    style.log_axis(axes.xaxis)
     if hidden:
         style.note(axes, f"{hidden} without finite diagnostics", y=0.03)
     style.legend(axes, loc="best")
-    return figure
 
 
 def _extreme(values: xr.DataArray, *, largest: bool) -> np.ndarray:

@@ -40,13 +40,14 @@ def match_results(a: xr.DataTree, b: xr.DataTree) -> Matched:
         ValueError: no galaxy, or no quantity, is in both.
     """
     ids_a, ids_b = galaxy_ids(a), galaxy_ids(b)
-    common = [name for name in ids_a if name in set(ids_b)]
+    place_a, place_b = ({name: row for row, name in enumerate(ids)} for ids in (ids_a, ids_b))
+    common = [name for name in ids_a if name in place_b]
     if not common:
         raise ValueError(
             f"no galaxy is in both results: the first has {ids_a[0]!r} and {len(ids_a) - 1} more, the second "
             f"{ids_b[0]!r} and {len(ids_b) - 1} more; were they made from one catalogue?"
         )
-    rows_a, rows_b = (np.asarray([ids.index(name) for name in common]) for ids in (ids_a, ids_b))
+    rows_a, rows_b = (np.asarray([place[name] for name in common]) for place in (place_a, place_b))
     free_a, free_b = _free(a), _free(b)
     names = [name for name in scalar_names(a) if name in scalar_names(b)]
     if not names:
@@ -67,8 +68,8 @@ def match_results(a: xr.DataTree, b: xr.DataTree) -> Matched:
     return Matched(
         table,
         _evidence(a, b, common, (rows_a, rows_b)),
-        tuple(name for name in ids_a if name not in set(common)),
-        tuple(name for name in ids_b if name not in set(common)),
+        tuple(name for name in ids_a if name not in place_b),
+        tuple(name for name in ids_b if name not in place_a),
         tuple(name for name in free_a if name not in free_b),
         tuple(name for name in free_b if name not in free_a),
     )

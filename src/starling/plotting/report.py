@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from starling.plotting import style
 from starling.plotting.bands import BandFluxes, band_fluxes
 from starling.plotting.comparison import Comparison, agreement, plot_comparison
-from starling.plotting.convergence import plot_convergence
+from starling.plotting.convergence import by_weights, plot_convergence
 from starling.plotting.corner import plot_corner
 from starling.plotting.draws import galaxy_ids, label, passed
 from starling.plotting.recovery import LOG_SCALED, plot_recovery, recovery, true_names
@@ -92,6 +92,8 @@ def write_report(
             "conv",
             f"Worst R-hat against smallest effective sample size; {int(good.sum())} of {len(good)} galaxies passed.",
         ),
+        n_weighted=int(by_weights(tree).sum()),
+        staged="stage" in tree["diagnostics"],
         residuals=_residuals(tree, fluxes),
         recovery=_recovery(tree),
         comparisons=[_comparison(tree, item, number) for number, item in enumerate(comparisons or ())],

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from scipy import stats
 
 from starling.plotting.bands import BandFluxes
-from starling.plotting.convergence import smallest_ess, worst_rhat
+from starling.plotting.convergence import by_weights, smallest_ess, worst_rhat
 from starling.plotting.draws import (
     dataset,
     draws,
@@ -34,7 +34,10 @@ _CENTRAL = (0.16, 0.5, 0.84)
 
 
 class GalaxyRow(NamedTuple):
-    """What the table says about one galaxy; ``values`` follow :func:`parameter_columns`."""
+    """What the table says about one galaxy; ``values`` follow :func:`parameter_columns`.
+
+    ``stage`` is empty and ``k_hat`` NaN where no flow proposed the draws.
+    """
 
     position: int
     identifier: str
@@ -48,6 +51,8 @@ class GalaxyRow(NamedTuple):
     divergences: int
     passed: bool
     flag: str
+    stage: str
+    k_hat: float
 
 
 def parameter_columns(tree: xr.DataTree) -> list[str]:
@@ -71,6 +76,11 @@ def galaxy_rows(tree: xr.DataTree, fluxes: BandFluxes, most: int, *, first: int 
     zred, rhat, ess = redshifts(tree), worst_rhat(tree), smallest_ess(tree)
     good = passed(tree)
     identifiers = galaxy_ids(tree)
+    n = len(identifiers)
+    stage, k_hat = (
+        diagnostics[name].values if name in diagnostics else np.full(n, blank)
+        for name, blank in (("stage", ""), ("k_hat", np.nan))
+    )
     return [
         GalaxyRow(
             position=index,
@@ -85,26 +95,31 @@ def galaxy_rows(tree: xr.DataTree, fluxes: BandFluxes, most: int, *, first: int 
             divergences=int(diagnostics["divergences"].values[index]),
             passed=bool(good[index]),
             flag=str(diagnostics["flag"].values[index]),
+            stage=str(stage[index]),
+            k_hat=float(k_hat[index]),
         )
-        for index in range(first, min(first + most, len(identifiers)))
+        for index in range(first, min(first + most, n))
     ]
 
 
 def choose_galaxies(tree: xr.DataTree, fluxes: BandFluxes, most: int) -> list[tuple[str, list[int]]]:
     """Positions of the galaxies to look at, none twice: a third by chi2 per band, a third by R-hat, the rest typical.
 
-    Typical ones passed and have a chi2 per band in the middle half; they are spread evenly over redshift.
+    By R-hat those that failed come first, and one without any is the largest. Galaxies that weighted draws settled have
+    none to rank: where they passed they are not among these. Typical ones passed and have a chi2 per band in the middle
+    half; they are spread evenly over redshift.
     """
     n_bands = np.maximum(fluxes.detected.sum(axis=1), 1)
     chi2 = fluxes.chi2 / n_bands
-    rhat = worst_rhat(tree)
+    good = passed(tree)
+    rhat = np.where(by_weights(tree), -np.inf, np.nan_to_num(worst_rhat(tree), nan=np.inf))
     most = min(most, len(chi2))
     third = -(-most // 3)
-    by_chi2 = _largest(np.nan_to_num(chi2, nan=-np.inf), third, set())
-    by_rhat = _largest(np.nan_to_num(rhat, nan=np.inf), min(third, most - len(by_chi2)), set(by_chi2))
+    by_chi2 = _largest(np.nan_to_num(chi2, nan=-np.inf), third)
+    ranked = [int(index) for index in np.lexsort((-rhat, good)) if not good[index] or rhat[index] > -np.inf]
+    by_rhat = [index for index in ranked if index not in by_chi2][: min(third, most - len(by_chi2))]
     taken = {*by_chi2, *by_rhat}
     free = [index for index in np.argsort(redshifts(tree), kind="stable") if int(index) not in taken]
-    good = passed(tree)
     low, high = np.nanquantile(chi2, (0.25, 0.75)) if np.isfinite(chi2).any() else (np.nan, np.nan)
     middle = [int(index) for index in free if good[index] and low <= chi2[index] <= high]
     rest = middle + [int(index) for index in free if int(index) not in middle]
@@ -113,7 +128,7 @@ def choose_galaxies(tree: xr.DataTree, fluxes: BandFluxes, most: int) -> list[tu
         rest = [middle[int(place)] for place in np.linspace(0, len(middle) - 1, wanted).round()]
     return [
         ("Largest χ² per band", by_chi2),
-        ("Largest R-hat", by_rhat),
+        ("Failed, or largest R-hat", by_rhat),
         ("Typical galaxies", rest[:wanted]),
     ]
 
@@ -162,9 +177,8 @@ def _column_names(tree: xr.DataTree) -> list[str]:
     return [name for name in _COLUMNS if name in available] or list(available[:5])
 
 
-def _largest(values: np.ndarray, count: int, taken: set[int]) -> list[int]:
-    order = np.argsort(-values, kind="stable")
-    return [int(index) for index in order if int(index) not in taken][:count]
+def _largest(values: np.ndarray, count: int) -> list[int]:
+    return [int(index) for index in np.argsort(-values, kind="stable")[:count]]
 
 
 def _general(sentence: str) -> str:

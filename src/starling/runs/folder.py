@@ -1,8 +1,9 @@
 """The folder of a run: can it hold the results, and the parts that are finished."""
 
-import os
 import shutil
+import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import xarray as xr
@@ -10,6 +11,7 @@ import xarray as xr
 from starling.runs.manifest import MANIFEST, RunError
 
 PARTS = "parts"
+_ABANDONED = 600.0  # seconds since a file was written to
 
 
 def prepare_folder(folder: Path, needed_bytes: int) -> None:
@@ -18,9 +20,9 @@ def prepare_folder(folder: Path, needed_bytes: int) -> None:
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"\0" * 4096)
+        now = probe.stat().st_mtime  # by the clock of the disk
         probe.unlink()
-        for left in probe.parent.glob(".part-*.partial"):  # by a process that was killed
-            left.unlink(missing_ok=True)
+        _remove_left(probe.parent, now)
     except OSError as error:
         raise RunError(
             f"cannot write to {folder}: {error.strerror}; choose another folder with --out"
@@ -31,6 +33,14 @@ def prepare_folder(folder: Path, needed_bytes: int) -> None:
             f"{folder} has {_gigabytes(free)} left, the results need about {_gigabytes(needed_bytes)}; free some "
             "space, choose another folder with --out, or fit fewer galaxies at a time"
         )
+
+
+def _remove_left(folder: Path, now: float) -> None:
+    """Remove what processes that were killed left half written, and nothing that one is writing now."""
+    for left in folder.glob(".part-*.partial"):
+        with suppress(FileNotFoundError):  # finished meanwhile
+            if now - left.stat().st_mtime > _ABANDONED:
+                left.unlink()
 
 
 def discard(folder: Path) -> None:
@@ -54,8 +64,8 @@ def part_path(folder: Path, part: int) -> Path:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file under another name and rename it, so that a file that exists is whole; RunError with the mend."""
-    # two processes may make the same part: the name is of this one
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # two processes, on two machines perhaps, may make the same part
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")
     try:
         partial.write_bytes(content)
         partial.replace(path)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,9 @@ def check_manifest(folder: Path, inputs: Mapping[str, Any]) -> bool:
 
 
 def write_manifest(folder: Path, inputs: Mapping[str, Any]) -> None:
-    """Record what a run is made from."""
-    write_text(folder / MANIFEST, json.dumps({"inputs": dict(inputs)}, indent=2) + "\n")
+    """Record what a run is made from, and when it was begun."""
+    record = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "inputs": dict(inputs)}
+    write_text(folder / MANIFEST, json.dumps(record, indent=2) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -20,10 +20,15 @@ from starling.runs.storage import Storage
 def save_part(
     tree: xr.DataTree, path: Path, rows: Table | None = None, storage: Storage | None = None
 ) -> None:
-    """Keep a part and its rows, each written whole; RunError where there is no room."""
+    """Keep a part and its rows, each written whole; RunError where there is no room.
+
+    When it was made (the attribute ``created``) is not kept: two processes that make one part write the same bytes.
+    """
     storage = storage or Storage()
     rows = ids_and_passed(tree) if rows is None else rows
-    content = storage.encode(storage.reduce(tree))
+    kept = storage.reduce(tree).copy(deep=False)
+    kept.attrs = {name: value for name, value in kept.attrs.items() if name != "created"}
+    content = storage.encode(kept)
     record = {"crc32c": google_crc32c.value(content), "bytes": len(content), "passed": count_passed(tree)}
     encoded = encode_rows(rows, record)
     rows_path(path).unlink(missing_ok=True)  # of a part that is made anew

@@ -1,6 +1,6 @@
 """The draws of a run that were left in its parts: opened part by part, or for some galaxies."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from starling.configuration import nearest
 from starling.runs.folder import PARTS, merge
 from starling.runs.manifest import MANIFEST, RunError
 from starling.runs.parts import load_part, load_rows, rows_path
-from starling.runs.rows import join_rows
+from starling.runs.rows import Rows, join_rows
 
 
 class StoredRun(NamedTuple):
@@ -55,32 +55,39 @@ class StoredRun(NamedTuple):
         return of_galaxies(merge(trees), np.argsort(order))
 
     def summary(self) -> Table:
-        """The rows of all galaxies of the finished parts; the draws are not read."""
-        found = [load_rows(path, ids) for path, ids in self.parts]
-        return join_rows([rows.table for rows in found if rows is not None])
+        """The rows of all galaxies of the finished parts; the draws are not read. RunError names what is damaged."""
+        return join_rows([_rows(path, ids).table for path, ids in self.parts])
 
     def _part(self, number: int) -> xr.DataTree:
         path, ids = self.parts[number]
         tree = load_part(path, ids)
         if tree is None:
-            raise RunError(f"{path} is damaged: the command of the run, given again, makes it anew")
+            raise _damaged(path)
         return tree
 
 
 def open_run(folder: str | Path) -> StoredRun:
-    """The finished parts of the run in a folder, lazily; RunError where it holds none."""
+    """The finished parts of the run in a folder, lazily; RunError where it holds none, or damaged rows."""
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
         raise RunError(f"{folder} holds no run: it has no {MANIFEST}")
-    parts = []
-    for path in sorted((folder / PARTS).glob("part-*.nc")):
-        rows = load_rows(path, columns=["id"]) if rows_path(path).is_file() else None
-        if rows is not None:
-            parts.append((path, tuple(rows.table.column("id").to_pylist())))
+    finished = [path for path in sorted((folder / PARTS).glob("part-*.nc")) if rows_path(path).is_file()]
+    parts = [(path, tuple(_rows(path, columns=["id"]).table.column("id").to_pylist())) for path in finished]
     if not parts:
         raise RunError(f"{folder} holds no finished part yet")
     place = {one: (number, row) for number, (_, ids) in enumerate(parts) for row, one in enumerate(ids)}
     return StoredRun(tuple(parts), place)
+
+
+def _rows(path: Path, ids: Sequence[str] | None = None, columns: Sequence[str] | None = None) -> Rows:
+    rows = load_rows(path, ids, columns)
+    if rows is None:
+        raise _damaged(rows_path(path))
+    return rows
+
+
+def _damaged(path: Path) -> RunError:
+    return RunError(f"{path} is damaged: the command of the run, given again, makes it anew")
 
 
 def of_galaxies(tree: xr.DataTree, rows: np.ndarray) -> xr.DataTree:

@@ -15,7 +15,15 @@ from starling import __version__
 from starling.execution import ExecutionError, Executor, Job, Threads
 from starling.runs.folder import discard, merge, part_path, prepare_folder
 from starling.runs.manifest import RunError, check_manifest, write_manifest
-from starling.runs.parts import count_passed, ids_and_passed, load_part, load_rows, passed_of_part, save_part
+from starling.runs.parts import (
+    count_passed,
+    ids_and_passed,
+    load_part,
+    load_rows,
+    passed_of_part,
+    rows_path,
+    save_part,
+)
 from starling.runs.rows import join_rows
 from starling.runs.storage import Storage
 
@@ -91,32 +99,34 @@ def complete(
     *,
     fresh: bool = False,
     needed_bytes: int = 0,
+    merged_bytes: int = 0,
     progress: Callable[[RunProgress], None] = lambda _: None,
     executor: Executor | None = None,
     job: Job | None = None,
 ) -> None:
     """Make every part that ``folder`` does not hold yet; in memory there is one at a time.
 
-    An earlier run of other inputs in the folder is an error unless ``fresh``. Parts are made here one after another;
-    with a ``job``, whose work is ``make_part`` of the same fit, where the ``executor`` makes them.
+    ``needed_bytes`` are for all parts together, of which those that are there need none; ``merged_bytes`` for what is
+    made of them later. An earlier run of other inputs in the folder is an error unless ``fresh``. Parts are made here
+    one after another; with a ``job``, whose work is ``make_part`` of the same fit, where the ``executor`` makes them.
 
     Raises RunError where the folder holds another run, cannot be written to, or has no room.
     """
     if fresh:
         discard(folder)
     known = check_manifest(folder, fit.identity)
-    prepare_folder(folder, needed_bytes)
-    if not known:
-        discard(folder)
-        write_manifest(folder, fit.identity)
     bounds = fit.parts
     found = {
-        number: passed_of_part(part_path(folder, number), fit.ids[start:stop])
+        number: passed_of_part(part_path(folder, number), fit.ids[start:stop]) if known else None
         for number, (start, stop) in enumerate(bounds)
     }
     missing = [number for number, passed in found.items() if passed is None]
     passed = sum(n for n in found.values() if n is not None)
     done = sum(stop - start for number, (start, stop) in enumerate(bounds) if found[number] is not None)
+    prepare_folder(folder, needed_bytes * (len(fit.ids) - done) // len(fit.ids) + merged_bytes)
+    if not known:
+        discard(folder)
+        write_manifest(folder, fit.identity)
     now = RunProgress(done, len(fit.ids), passed, 0, 0.0, "starting" if job is None else "fitting")
 
     def make(number: int) -> int:
@@ -147,7 +157,7 @@ def summary(fit: Fit, folder: Path) -> Table:
     for number, (start, stop) in enumerate(fit.parts):
         rows = load_rows(part_path(folder, number), fit.ids[start:stop])
         if rows is None:
-            raise _unreadable(part_path(folder, number))
+            raise _unreadable(rows_path(part_path(folder, number)))
         tables.append(rows.table)
     return join_rows(tables)
 
