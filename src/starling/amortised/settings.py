@@ -52,7 +52,7 @@ class AmortisedSettings:
     rhat: float = 1.01
     n_chains: int = 4
     n_draws: int = 500
-    batch_size: int = 8
+    batch_size: int = 4
     error_floor: float = 0.05
     model_error: ModelError = "band"
 
