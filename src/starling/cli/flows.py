@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from starling.amortised import Archive, load_proposal, shipped_proposal
 from starling.amortised.checks import check_fits
-from starling.cli.emulators import find_emulator
-from starling.emulators.archive import shipped_names
+from starling.cli.emulators import DEFAULT
+from starling.emulators.files import DEFAULT as DEFAULT_EMULATOR
 from starling.forward import ForwardModel
 from starling.inference import Observation
 
@@ -33,8 +33,7 @@ def choose_flow(
         archive = load_proposal(folder / name)
         check_fits(archive.proposal, observations, forward_model)
         return Chosen(archive, f"the flow {Path(name).name}, chains where it does not do")
-    own = find_emulator(emulator, folder)
-    path = shipped_proposal(own.stem) if own.stem in shipped_names() or emulator == "default" else None
+    path = shipped_proposal(DEFAULT_EMULATOR if emulator == DEFAULT else emulator)
     if path is None:
         return Chosen(
             None, "chains alone: the package has no flow for this emulator (`starling amortise` trains one)"
