@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from starling.amortised import latent
-from starling.amortised.adapt import Adaptation, Mixture, of_flow
+from starling.amortised.adapt import Adaptation, Mixture, both, of_flow
 from starling.amortised.checks import check_fits
 from starling.amortised.features import Seen
 from starling.amortised.importance import (
@@ -234,7 +234,7 @@ def _begin_chains(
 
     def one(key: Array, mixture: Mixture, about: Galaxy) -> latent.Chains:
         return latent.begin(
-            jax.random.fold_in(key, 0), n_chains, plan, mixture, about, proposal, forward_model
+            jax.random.fold_in(key, 0), n_chains, plan, both(mixture), about, proposal, forward_model
         )
 
     return over_galaxies(jax.vmap(one), devices, keys, mixtures, galaxies)
@@ -262,7 +262,9 @@ def _advance_chains(
         key: Array, chains: latent.Chains, mixture: Mixture, about: Galaxy
     ) -> tuple[latent.Chains, latent.LatentDraws]:
         own = jax.random.fold_in(key, 1)
-        return latent.advance(own, chains, iterations, adapt, plan, mixture, about, proposal, forward_model)
+        return latent.advance(
+            own, chains, iterations, adapt, plan, both(mixture), about, proposal, forward_model
+        )
 
     return over_galaxies(jax.vmap(one), devices, keys, chains, mixtures, galaxies)
 

@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from starling.amortised.adapt import Adaptation, Mixture, adapt
+from starling.amortised.adapt import Adaptation, Mixture, adapt, log_density
 from starling.amortised.coordinates import MASS, Coordinates
 from starling.amortised.features import Seen
 from starling.amortised.flow import Context
@@ -99,6 +99,20 @@ def weighted_draws(
 
     found, log_weight, mixture = adapt(key, evaluate, start, plan)
     return Weighted(found.theta, log_weight, found.log_density), mixture
+
+
+def weigh(
+    key: Array,
+    z: Float[Array, "free draw"],
+    mixture: Mixture,
+    galaxy: Galaxy,
+    proposal: Proposal,
+    forward_model: ForwardModel,
+) -> Weighted:
+    """Draws of one proposal, with their exact weights."""
+    found = _evaluate(key, z, galaxy, proposal, forward_model)
+    value = found.log_density + found.log_slope - log_density(mixture, z)
+    return Weighted(found.theta, jnp.where(jnp.isfinite(value), value, -jnp.inf), found.log_density)
 
 
 def galaxy_of(

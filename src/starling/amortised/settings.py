@@ -39,13 +39,14 @@ class AmortisedSettings:
     """How many draws, and what counts as passed.
 
     Galaxies that do not pass a stage go on to the next one; ``chains`` (None: none) run for those that pass none.
-    The proposal has ``n_components`` beside the flow; ``worth`` is that of ``starling.amortised.adapt``. ``n_chains``
-    and ``n_draws`` are those of the equal-weight draws that are kept. ``batch_size`` galaxies run at once in chains.
+    Each of two proposals has ``n_components`` beside the flow; ``worth`` is that of ``starling.amortised.adapt``.
+    ``n_chains`` and ``n_draws`` are those of the equal-weight draws that are kept. ``batch_size`` galaxies run at once
+    in chains.
     """
 
     stages: tuple[Stage, ...] = (Stage(8, 2000), Stage(10, 4000), Stage(10, 10_000))
     chains: LatentChains | None = field(default_factory=LatentChains)
-    n_components: int = 4
+    n_components: int = 2
     worth: float = 0.125
     k_hat: float = 0.7
     ess: float = 400.0
@@ -58,9 +59,11 @@ class AmortisedSettings:
 
     def __post_init__(self) -> None:
         check_model_error(self.model_error)
-        if not self.stages or any(stage.draws < 50 or stage.rounds < 1 for stage in self.stages):
+        if not self.stages or any(
+            stage.draws < 50 or stage.draws % 2 or stage.rounds < 1 for stage in self.stages
+        ):
             raise ValueError(
-                f"stages must be some, each of a round or more of 50 draws or more, got {self.stages}"
+                f"stages must be some, each of a round or more of 50 draws or more, an even number, got {self.stages}"
             )
         if not 0.0 < self.worth < 1.0:
             raise ValueError(f"worth is a share between 0 and 1, got {self.worth}")
