@@ -81,7 +81,7 @@ def settle(
             if progress is None
             else lambda now: progress(now._replace(fraction=0.9 + 0.1 * now.fraction)),
         )
-        draws, diagnostics = _joined(draws, diagnostics, plain, rest)
+        draws, diagnostics = _joined(draws, diagnostics, plain, rest, settings.k_hat)
     if progress is not None:
         progress(Progress(1.0, n, n, "done"))
     return Settled(draws, diagnostics)
@@ -139,26 +139,29 @@ def _unsettled(found: Amortised, row: int, settings: AmortisedSettings) -> list[
 
 
 def _joined(
-    draws: Draws, diagnostics: Diagnostics, plain: Draws, rows: np.ndarray
+    draws: Draws, diagnostics: Diagnostics, plain: Draws, rows: np.ndarray, most_k_hat: float
 ) -> tuple[Draws, Diagnostics]:
-    """With plain chains in the place of these galaxies."""
-    own = diagnose(plain)
+    """With plain chains for those of these galaxies where they passed, or where nothing else is less bad."""
+    own, before = diagnose(plain), diagnostics.weights
+    assert before is not None
+    worst, worst_before = np.max(own.rhat[: len(rows)], axis=1), np.max(diagnostics.rhat[rows], axis=1)
+    worse_before = (before.k_hat[rows] >= most_k_hat) & ~(worst_before <= worst)
+    chosen = np.flatnonzero(own.passed[: len(rows)] | worse_before)
+    rows = rows[chosen]
     arrays: dict[str, Any] = {}
     for name, values in draws._asdict().items():
         if isinstance(values, np.ndarray):
             arrays[name] = values.copy()
-            arrays[name][rows] = getattr(plain, name)[: len(rows)]
-    weights = diagnostics.weights
-    assert weights is not None
-    stages, flags = list(weights.stage), list(diagnostics.flag)
-    for i, row in enumerate(rows.tolist()):
+            arrays[name][rows] = getattr(plain, name)[chosen]
+    stages, flags = list(before.stage), list(diagnostics.flag)
+    for i, row in zip(chosen.tolist(), rows.tolist(), strict=True):
         stages[row] = "chains" if own.passed[i] else "unsettled"
         flags[row] = own.flag[i]
     changed: dict[str, Any] = {}
     for name in ("rhat", "ess_bulk", "ess_tail", "divergences", "outside", "passed"):
         changed[name] = getattr(diagnostics, name).copy()
-        changed[name][rows] = getattr(own, name)[: len(rows)]
+        changed[name][rows] = getattr(own, name)[chosen]
     diagnostics = diagnostics._replace(
-        **changed, flag=tuple(flags), weights=weights._replace(stage=tuple(stages))
+        **changed, flag=tuple(flags), weights=before._replace(stage=tuple(stages))
     )
     return draws._replace(**arrays), diagnostics
