@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from starling.amortised.flow import flow_orders
+from starling.amortised.local import Local
 from starling.amortised.splines import inverse_spline, n_raw, spline
 
 BINS, BOUND = 6, 3.0
@@ -30,9 +31,16 @@ def test_raw_zeros_make_the_identity():
     np.testing.assert_allclose(log_slope, 0.0, atol=1e-5)
 
 
+def _locals(n):
+    """Gaussians of ``n`` galaxies, none of them the identity."""
+    mean = 0.3 * jax.random.normal(jax.random.key(6), (n, 2))
+    whitener = jnp.broadcast_to(jnp.asarray([[2.0, 0.0], [0.7, 0.5]]), (n, 2, 2))
+    return Local(mean, whitener, jnp.linspace(1.0, 9.0, n))
+
+
 def test_flow_inverts_itself_and_knows_its_determinant(bent):
     features = jax.random.normal(jax.random.key(2), (1, 5))
-    context = bent.context(features)
+    context = bent.context(features, _locals(1))
     z = jax.random.normal(jax.random.key(3), (2, 20))
     v, log_slope = bent.from_normal(context, z)
     back, log_back = bent.to_normal(context, v)
@@ -47,7 +55,7 @@ def test_flow_inverts_itself_and_knows_its_determinant(bent):
 
 
 def test_density_integrates_to_one(bent):
-    context = bent.context(jnp.ones((1, 5)))
+    context = bent.context(jnp.ones((1, 5)), _locals(1))
     draws, _ = bent.from_normal(context, 1.5 * jax.random.normal(jax.random.key(0), (2, 5000)))
     low, high = np.min(draws, axis=1), np.max(draws, axis=1)
     axes = [np.linspace(a, b, 500) for a, b in zip(low, high, strict=True)]
@@ -59,8 +67,14 @@ def test_density_integrates_to_one(bent):
 def test_a_context_per_galaxy_is_that_of_each(bent):
     features = jax.random.normal(jax.random.key(4), (3, 5))
     v = jax.random.normal(jax.random.key(5), (2, 3))
-    together = bent.log_prob(bent.context(features), v)
-    apart = [bent.log_prob(bent.context(features[i : i + 1]), v[:, i : i + 1])[0] for i in range(3)]
+    local = _locals(3)
+    together = bent.log_prob(bent.context(features, local), v)
+
+    def alone(i):
+        one = jax.tree.map(lambda leaf: leaf[i : i + 1], (features, local))
+        return bent.log_prob(bent.context(*one), v[:, i : i + 1])[0]
+
+    apart = [alone(i) for i in range(3)]
     np.testing.assert_allclose(together, jnp.stack(apart), rtol=1e-4, atol=1e-4)
 
 
