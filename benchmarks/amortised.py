@@ -2,9 +2,10 @@
 
     python benchmarks/amortised.py --galaxies 128 [--flow FILE] [--stages 8:2000 10:10000]
 
-Mocks are drawn from the prior of the default emulator, 0.5 < z < 3, the redshift known: fluxes of the emulator, errors
-with S/N 5 to 50 drawn for every band, between 25 and 45 of the flow's bands. Their likelihood has no floor beside these
-errors and the emulator's own. Core-seconds are CPU time of the process and its threads, compilation apart.
+Mocks are drawn from the prior of the default emulator, 0.5 < z < 3, the redshift known unless it is to be free: fluxes
+of the emulator, errors with S/N 5 to 50 drawn for every band, between 25 and 45 of the flow's bands. Their likelihood
+has no floor beside these errors and the emulator's own. Core-seconds are CPU time of the process and its threads,
+compilation apart.
 """
 
 import argparse
@@ -34,7 +35,7 @@ FLOOR = 0.0
 
 
 def mocks(
-    emulator: PhotometryEmulator, n: int, seed: int, snr: tuple[float, float]
+    emulator: PhotometryEmulator, n: int, seed: int, snr: tuple[float, float], fixed: tuple[str, ...]
 ) -> tuple[Observation, np.ndarray]:
     """Observations and true parameters."""
     generator = np.random.default_rng(seed)
@@ -45,8 +46,8 @@ def mocks(
     observed = flux + np.hypot(error, own) * generator.normal(size=flux.shape)
     used = generator.integers(min(25, flux.shape[1]), flux.shape[1] + 1, n)
     mask = np.argsort(np.argsort(generator.uniform(size=flux.shape), axis=1), axis=1) < used[:, None]
-    zred = np.asarray(theta)[:, emulator.space.index("zred")]
-    return observe(observed, error, mask=mask, fixed={"zred": zred}), np.asarray(theta)
+    known = {name: np.asarray(theta)[:, emulator.space.index(name)] for name in fixed}
+    return observe(observed, error, mask=mask, fixed=known), np.asarray(theta)
 
 
 def measure(
@@ -105,7 +106,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--flow", type=Path, default=shipped_proposal("prospector_alpha"))
+    parser.add_argument("--flow", type=Path, help="default: that of the package")
+    parser.add_argument("--free-redshift", action="store_true", help="the redshift is not known")
     parser.add_argument("--galaxies", type=int, default=128)
     parser.add_argument(
         "--stages", nargs="+", default=["8:2000", "10:4000", "10:10000"], help="ROUNDS:DRAWS of each"
@@ -114,9 +116,10 @@ def main() -> None:
     parser.add_argument("--snr", type=float, nargs=2, default=[5.0, 50.0])
     parser.add_argument("--seed", type=int, default=5)
     options = parser.parse_args()
-    archive = load_proposal(options.flow)
+    fixed = () if options.free_redshift else ("zred",)
+    archive = load_proposal(options.flow or shipped_proposal("prospector_alpha", fixed))
     emulator = load_default().select(archive.proposal.bands)
-    observations, _ = mocks(emulator, options.galaxies, options.seed, tuple(options.snr))
+    observations, _ = mocks(emulator, options.galaxies, options.seed, tuple(options.snr), fixed)
     error = np.asarray(prepare_all(observations, emulator, FLOOR, "band").error)
     share = np.where(np.asarray(observations.mask), error / np.abs(np.asarray(observations.flux)), np.nan)
     print(f"total error over flux: {np.nanpercentile(share, [5, 50, 95]).round(3)}")

@@ -1,8 +1,9 @@
 """What the inference needs of a model of a galaxy, and the quantities that every such model derives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import jax
 import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
@@ -63,6 +64,37 @@ class KnowsDomain(Protocol):
     def remoteness(self, theta: Float[Array, " param"]) -> Float[Array, ""]:
         """How far out a point is: 1 is the edge of the domain; NaN where the model does not know."""
         ...
+
+
+@runtime_checkable
+class Linearising(Protocol):
+    """A forward model that has its derivatives for less than automatic differentiation of the whole costs."""
+
+    def linearise(
+        self, theta: Float[Array, " param"]
+    ) -> tuple[Float[Array, " band"], Float[Array, "band param"]]:
+        """Observed flux, maggies, and its derivatives with respect to all parameters."""
+        ...
+
+
+def jacobian_of(
+    model: Callable[[Float[Array, " param"]], Float[Array, " band"]], theta: Float[Array, " param"]
+) -> tuple[Float[Array, " band"], Float[Array, "band param"]]:
+    """Flux and its derivatives by forward differentiation."""
+
+    def value(theta: Float[Array, " param"]) -> tuple[Array, Array]:
+        flux = model(theta)
+        return flux, flux
+
+    derivatives, flux = jax.jacfwd(value, has_aux=True)(theta)
+    return flux, derivatives
+
+
+def linearise(
+    model: ForwardModel, theta: Float[Array, " param"]
+) -> tuple[Float[Array, " band"], Float[Array, "band param"]]:
+    """Flux of ONE galaxy and its derivatives, in the way that costs least."""
+    return model.linearise(theta) if isinstance(model, Linearising) else jacobian_of(model, theta)
 
 
 class Part(NamedTuple):

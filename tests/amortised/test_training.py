@@ -66,7 +66,7 @@ def test_an_archive_gives_back_what_was_put_in(massive, tmp_path):
     header = json.loads((tmp_path / "toy.json").read_text())
     assert header["emulator"] == ABOUT
     assert len(header["curve_sha256"]) == len(config.bands)
-    assert header["galaxies_seen"] == 32
+    assert header["galaxies_seen"] == 16
     assert all(low <= high for low, high in zip(again.trained.low, again.trained.high, strict=True))
 
 
@@ -85,6 +85,7 @@ def test_files_that_are_not_archives_are_named(tmp_path):
         ("name: x\nbands: [sdss_u0, sdss_u0]", "bands named twice: sdss_u0"),
         ("name: x\nbands: [sdss_u0]\nnoise: {depth: [2.0, 1.0]}", "noise.depth must ascend"),
         ("name: x\nbands: [sdss_u0]\ntraining: {steps: 10, report_every: 4}", "multiple of report_every"),
+        ("name: x\nbands: [sdss_u0]\ntraining: {steps: 9, report_every: 9}", "must be a multiple of reuse"),
         ("name: x", "bands: this key is needed"),
     ],
 )

@@ -25,9 +25,13 @@ def test_the_package_has_a_flow_for_its_emulator() -> None:
     assert choose_flow("auto", "prospector_alpha", here, model, KNOWN).archive is not None
     none, words = choose_flow("none", "default", here, model, KNOWN)
     assert (none, words) == (None, "chains alone, as configured")
-    none, words = choose_flow("auto", "default", here, model, FREE)
+    free = choose_flow("auto", "default", here, model, FREE).archive
+    assert free is not None
+    assert free.proposal.coordinates.fixed == ()
+    dustless = KNOWN._replace(fixed=KNOWN.fixed | {"dust2": np.zeros(2)})
+    none, words = choose_flow("auto", "default", here, model, dustless)
     assert none is None
-    assert "chains alone: the flow is for galaxies with known zred, these have nothing fixed" in words
+    assert "galaxies with known zred, or nothing; these have zred, dust2 fixed" in words
     none, words = choose_flow("auto", "mine.safetensors", here, model, KNOWN)
     assert none is None
     assert "`starling amortise` trains one" in words

@@ -13,7 +13,7 @@ from toy_emulators import toy_stitched
 from toy_tables import make_toy_tables
 
 from starling.emulators.files import load_default
-from starling.forward import PROPERTIES, ForwardModel
+from starling.forward import PROPERTIES, ForwardModel, linearise
 from starling.published import parrot_model, speculator_model
 from starling.sps import exact_model
 
@@ -121,6 +121,15 @@ def test_gradient_against_finite_differences(model: ForwardModel) -> None:
             slope = np.asarray((log_flux(point + step) - log_flux(point - step)) / 2e-5)
             for gradient in gradients:
                 assert np.max(np.abs(gradient[:, i] - slope)) < 1e-3 * max(np.max(np.abs(slope)), 1e-3), name
+
+
+def test_linear_map_is_the_derivative(model: ForwardModel, theta: jax.Array) -> None:
+    flux, slopes = jax.jit(lambda m, t: jax.vmap(lambda one: linearise(m, one))(t))(model, theta)
+    assert slopes.shape == (6, 3, len(model.space))
+    np.testing.assert_allclose(flux, fluxes(model, theta), rtol=1e-5)
+    expected = jax.jit(lambda m, t: jax.vmap(jax.jacfwd(m))(t))(model, theta)
+    scale = np.abs(np.asarray(flux))[..., None]
+    np.testing.assert_allclose(slopes / scale, expected / scale, rtol=1e-3, atol=1e-4)
 
 
 def test_properties(model: ForwardModel, theta: jax.Array) -> None:

@@ -1,7 +1,13 @@
 """Amortised posteriors: a flow that was trained once proposes, the exact likelihood decides."""
 
 from starling.amortised.engine import amortised_posterior
-from starling.amortised.files import Archive, load_proposal, save_proposal, shipped_proposal
+from starling.amortised.files import (
+    Archive,
+    load_proposal,
+    save_proposal,
+    shipped_proposal,
+    shipped_proposals,
+)
 from starling.amortised.outcome import Amortised
 from starling.amortised.proposal import Proposal
 from starling.amortised.settings import AmortisedSettings, LatentChains, Stage
@@ -22,4 +28,5 @@ __all__ = [
     "save_proposal",
     "settle",
     "shipped_proposal",
+    "shipped_proposals",
 ]

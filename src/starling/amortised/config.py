@@ -52,8 +52,13 @@ class FlowConfig(Section):
 
 
 class FlowTrainingConfig(Section):
-    """``steps`` of ``batch_size`` new galaxies each: a linear warm-up, ``learning_rate``, and in the last part
-    ``decay`` of the steps a linear fall to nothing.
+    """``steps`` of ``batch_size`` galaxies, each of which counts in ``reuse`` steps between two reports.
+
+    Between reports ``report_every / reuse`` batches are in memory, 2 kB per galaxy. With few of them the flow learns them
+    by heart: keep 100,000 and more where they count twice.
+
+    The learning rate rises to ``learning_rate`` in ``warmup_steps``, and in the last part ``decay`` of the steps falls
+    to nothing, both linearly.
 
     The course is reported and a stop is heard every ``report_every`` steps. A run may be continued with other
     ``steps`` as long as its rate has not begun to fall.
@@ -61,6 +66,7 @@ class FlowTrainingConfig(Section):
 
     steps: Positive = 36000
     batch_size: Positive = 512
+    reuse: Positive = 2
     learning_rate: float = Field(1.5e-3, gt=0)
     decay: float = Field(0.3, gt=0, lt=1)
     warmup_steps: Positive = 500
@@ -73,6 +79,8 @@ class FlowTrainingConfig(Section):
     def _in_pieces(self) -> Self:
         if self.steps % self.report_every:
             raise ValueError(f"steps ({self.steps}) must be a multiple of report_every ({self.report_every})")
+        if self.report_every % self.reuse:
+            raise ValueError(f"report_every ({self.report_every}) must be a multiple of reuse ({self.reuse})")
         return self
 
     @property

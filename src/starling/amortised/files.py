@@ -1,5 +1,7 @@
 """Trained flows on disk (``starling.emulators.archive``): weights, and a header that says what they are for."""
 
+import json
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,10 +61,20 @@ def load_proposal(path: Path | str) -> Archive:
         raise ValueError(f"{path}: header and weights do not fit ({error}); train it again") from error
 
 
-def shipped_proposal(name: str) -> Path | None:
-    """The file of the package for the emulator of this name; None where it has none."""
-    path = Path(str(resources.files("starling") / "data" / "amortised" / f"{name}.safetensors"))
-    return path if path.is_file() else None
+def shipped_proposals(emulator: str) -> dict[tuple[str, ...], Path]:
+    """The files of the package for the emulator of this name, by the parameters that have to be known (in order)."""
+    folder = Path(str(resources.files("starling") / "data" / "amortised"))
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        header = json.loads(path.with_suffix(".json").read_text())
+        if header["emulator"]["name"] == emulator:
+            found[tuple(sorted(header["fixed"]))] = path
+    return found
+
+
+def shipped_proposal(emulator: str, fixed: Iterable[str] = ("zred",)) -> Path | None:
+    """The file of the package for galaxies with these parameters known; None where it has none."""
+    return shipped_proposals(emulator).get(tuple(sorted(fixed)))
 
 
 def weights_of(flow: Flow) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from starling.amortised.coordinates import MASS, Coordinates
 from starling.amortised.features import Seen
-from starling.forward import ForwardModel
+from starling.forward import ForwardModel, linearise
 from starling.inference.initialise import Optimum, levenberg_marquardt
 
 _FARTHEST = 1.0  # last step, in prior standard deviations
@@ -53,13 +53,11 @@ def local_gaussian(
         apart[MASS] = jnp.asarray(0.5 * (low + high), start.dtype)
     data = jnp.where(seen.mask, seen.flux / seen.error, 0.0)
 
-    def model(v: Array) -> tuple[Array, Array]:
-        flux = forward_model(coordinates.to_theta(v, apart))
-        scaled = jnp.where(seen.mask, flux / seen.error, 0.0)
-        return scaled, scaled
-
     def at(v: Float[Array, " free"]) -> Optimum:
-        jacobian, scaled = jax.jacfwd(model, has_aux=True)(v)
+        flux, slopes = linearise(forward_model, coordinates.to_theta(v, apart))
+        scaled = jnp.where(seen.mask, flux / seen.error, 0.0)
+        of_theta = jnp.where(seen.mask[:, None], slopes / seen.error[:, None], 0.0)
+        jacobian = of_theta @ jax.jacfwd(lambda v: coordinates.to_theta(v, apart))(v)
         amplitude = jnp.ones(())
         if coordinates.has_mass:
             square = jnp.maximum(jnp.sum(scaled**2), 1e-20)

@@ -54,7 +54,7 @@ def amortise(
         "emulator": dict(emulator),
         "curve_sha256": [band.sha256 for band in load_bands(config.bands)],
         "accuracy": {"validation_loss": loss, "n_validation": config.training.n_validation},
-        "galaxies_seen": config.training.steps * config.training.batch_size,
+        "galaxies_seen": config.training.steps * config.training.batch_size // config.training.reuse,
         "config": config.model_dump(mode="json"),
         "config_sha256": config.sha256(),
         **provenance(),

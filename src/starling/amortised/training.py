@@ -1,5 +1,7 @@
-"""Training of a flow: at every step galaxies that nobody saw before, drawn from the emulator inside the compiled loop.
+"""Training of a flow on galaxies that are drawn from the emulator inside the compiled loop.
 
+Between two reports there is a pool of new ones, each of which counts in a few steps: the descent that a flow hears of
+costs more than a step of the training does. They are descended from the guesses of the flow as the pool begins.
 Everything that happens in a step is a function of configuration, seed and the step's number, so that a run that was
 cut and resumed ends with the same weights as one that was not.
 """
@@ -21,6 +23,7 @@ from jaxtyping import Float
 from starling.amortised.config import AmortiseConfig, FlowTrainingConfig
 from starling.amortised.coordinates import Coordinates
 from starling.amortised.flow import Flow, FlowShape, flow_orders
+from starling.amortised.local import Local
 from starling.amortised.mocks import Mock, NoiseRange, draw_mocks, many_mocks
 from starling.amortised.proposal import Proposal, Standard, feature_count, fit_standard, local_of
 from starling.emulators.checkpoints import load_checkpoint, remove_checkpoint, save_checkpoint
@@ -172,14 +175,26 @@ def _optimizer(training: FlowTrainingConfig) -> optax.GradientTransformation:
     )
 
 
-def _loss(
+class _Pairs(NamedTuple):
+    """Galaxies (leading axis) as a flow is trained on them: true coordinates, and what it is told."""
+
+    v: Float[Array, "galaxy free"]
+    features: Float[Array, "galaxy feature"]
+    local: Local
+
+
+def _pairs(
     flow: Flow, standard: Standard, mocks: Mock, model: ForwardModel, coordinates: Coordinates
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Mean of -log q of the true parameters, and half the mean square error of the guesses."""
+) -> _Pairs:
     features = jax.vmap(standard.features)(mocks.seen)
     local = jax.vmap(lambda x, seen: local_of(flow, x, seen, coordinates, model))(features, mocks.seen)
-    log_q = flow.log_prob(flow.context(features, local), mocks.v.T)
-    return -jnp.mean(log_q), 0.5 * jnp.mean(jnp.sum((flow.point(features) - mocks.v) ** 2, axis=1))
+    return _Pairs(mocks.v, features, local)
+
+
+def _loss(flow: Flow, pairs: _Pairs) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Mean of -log q of the true parameters, and half the mean square error of the guesses."""
+    log_q = flow.log_prob(flow.context(pairs.features, pairs.local), pairs.v.T)
+    return -jnp.mean(log_q), 0.5 * jnp.mean(jnp.sum((flow.point(pairs.features) - pairs.v) ** 2, axis=1))
 
 
 @partial(jax.jit, static_argnames="static", donate_argnames="state")
@@ -187,26 +202,37 @@ def _run_piece(
     state: _State, key: Array, first: Array, model: ForwardModel, standard: Standard, static: _Static
 ) -> tuple[_State, Float[Array, ""]]:
     """The steps until the next report, and their mean loss."""
-    optimizer = _optimizer(static.training)
+    training = static.training
+    optimizer, size = _optimizer(training), training.batch_size
+    n_batches = training.report_every // training.reuse
 
-    def step(state: _State, number: Array) -> tuple[_State, Array]:
-        mocks = draw_mocks(
-            jax.random.fold_in(key, number),
-            static.training.batch_size,
-            model,
-            static.coordinates,
-            static.noise,
+    def some(number: Array) -> _Pairs:
+        drawn = jax.random.fold_in(key, number)
+        mocks = draw_mocks(drawn, size, model, static.coordinates, static.noise)
+        return _pairs(state.flow, standard, mocks, model, static.coordinates)
+
+    pool = jax.lax.map(some, first + jnp.arange(n_batches))
+    pool = jax.tree.map(lambda leaf: leaf.reshape(n_batches * size, *leaf.shape[2:]), pool)
+
+    def order(number: Array) -> Array:
+        return jax.random.permutation(
+            jax.random.fold_in(jax.random.fold_in(key, number), 1), n_batches * size
         )
 
+    rows = jax.vmap(order)(first + jnp.arange(training.reuse)).reshape(training.report_every, size)
+
+    def step(state: _State, rows: Array) -> tuple[_State, Array]:
+        pairs = jax.tree.map(lambda leaf: leaf[rows], pool)
+
         def both(flow: Flow) -> tuple[Array, Array]:
-            loss, guess = _loss(flow, standard, mocks, model, static.coordinates)
+            loss, guess = _loss(flow, pairs)
             return loss + guess, loss
 
         (_, value), gradient = jax.value_and_grad(both, has_aux=True)(state.flow)
         updates, moved = optimizer.update(gradient, state.optimizer, state.flow)
         return _State(optax.apply_updates(state.flow, updates), moved), value
 
-    state, losses = jax.lax.scan(step, state, first + jnp.arange(static.training.report_every))
+    state, losses = jax.lax.scan(step, state, rows)
     return state, jnp.mean(losses)
 
 
@@ -217,9 +243,11 @@ def _evaluate(
     """The loss on galaxies that are kept aside."""
 
     def some(mocks: Mock) -> Array:
-        return _loss(flow, standard, mocks, model, coordinates)[0]
+        return _loss(flow, _pairs(flow, standard, mocks, model, coordinates))[0]
 
     n = len(mocks.v)
     size = min(_PIECE, n)
-    pieces = jax.tree.map(lambda leaf: leaf[: n // size * size].reshape(-1, size, *leaf.shape[1:]), mocks)
+    pieces = jax.tree.map(
+        lambda leaf: leaf[: n // size * size].reshape(n // size, size, *leaf.shape[1:]), mocks
+    )
     return jnp.mean(jax.lax.map(some, pieces))

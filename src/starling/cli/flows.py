@@ -1,9 +1,10 @@
 """Which flow proposes the posteriors of a fit."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from starling.amortised import Archive, load_proposal, shipped_proposal
+from starling.amortised import Archive, load_proposal, shipped_proposals
 from starling.amortised.checks import check_fits
 from starling.cli.emulators import DEFAULT
 from starling.emulators.files import DEFAULT as DEFAULT_EMULATOR
@@ -33,14 +34,23 @@ def choose_flow(
         archive = load_proposal(folder / name)
         check_fits(archive.proposal, observations, forward_model)
         return Chosen(archive, f"the flow {Path(name).name}, chains where it does not do")
-    path = shipped_proposal(DEFAULT_EMULATOR if emulator == DEFAULT else emulator)
+    shipped = shipped_proposals(DEFAULT_EMULATOR if emulator == DEFAULT else emulator)
+    path = shipped.get(tuple(sorted(observations.fixed)))
     if path is None:
-        return Chosen(
-            None, "chains alone: the package has no flow for this emulator (`starling amortise` trains one)"
-        )
+        return Chosen(None, f"chains alone: {_why_none(shipped, observations)}")
     try:
         archive = load_proposal(path)
         check_fits(archive.proposal, observations, forward_model)
     except ValueError as error:
         return Chosen(None, f"chains alone: {error}")
     return Chosen(archive, f"the flow {path.name} of the package, chains where it does not do")
+
+
+def _why_none(shipped: Iterable[tuple[str, ...]], observations: Observation) -> str:
+    known = [" and ".join(names) or "nothing" for names in shipped]
+    if not known:
+        return "the package has no flow for this emulator (`starling amortise` trains one)"
+    return (
+        f"the flows of the package are for galaxies with known {', or '.join(known)}; these have "
+        f"{', '.join(observations.fixed) or 'nothing'} fixed (`starling amortise` trains one)"
+    )

@@ -25,6 +25,21 @@ class Branch:
     def __call__(self, theta: Float[Array, " param"]) -> Float[Array, " output"]:
         return self.network(self.features(theta)).astype(theta.dtype)
 
+    def linearise(
+        self, theta: Float[Array, " param"]
+    ) -> tuple[Float[Array, " output"], Float[Array, "param output"]]:
+        """The outputs and their derivatives, which cost one tangent for each parameter that counts here."""
+        features = self.features
+        names = features.recipe.depends_on(features.space)
+        columns = np.asarray([features.space.index(name) for name in names], int)
+
+        def value(part: Float[Array, " some"]) -> tuple[Array, Array]:
+            output = self(theta.at[columns].set(part))
+            return output, output
+
+        slopes, output = jax.jacfwd(value, has_aux=True)(theta[columns])
+        return output, jnp.zeros((theta.size, output.size), theta.dtype).at[columns].set(slopes.T)
+
     @property
     def n_outputs(self) -> int:
         return self.network.shape.n_outputs

@@ -126,6 +126,14 @@ class FeatureRecipe:
             n for n in space.names if n != MASS and (self.parameters is None or n in self.parameters)
         )
 
+    def depends_on(self, space: ParameterSpace) -> tuple[str, ...]:
+        """The parameters of the space on which any of the features depends."""
+        needed = {*self.inputs(space), *(name for names in self.products for name in names)}
+        needed |= {name for name, _ in (*self.knots, *self.log_knots)}
+        needed |= {*RATIOS, REDSHIFT} if self.log_bin_masses else set()
+        needed |= {REDSHIFT} if self.redshift_harmonics else set()
+        return tuple(name for name in space.names if name in needed)
+
     def columns_of(self, space: ParameterSpace, parameters: Sequence[str]) -> tuple[int, ...]:
         """The columns of the features that depend on no other parameters than these."""
         transformed = [name for name, _ in self.transforms]

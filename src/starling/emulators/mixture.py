@@ -100,7 +100,24 @@ class MixtureCore:
 
     def rest_flux(self, theta: Float[Array, " param"]) -> Float[Array, " band"]:
         """Flux at 10 pc per Msun formed, maggies."""
-        parts = _evaluate(self.bands, theta)
+        return self._add_up({role: branch(theta) for role, branch in self.bands.items()}, theta)
+
+    def linearise(
+        self, theta: Float[Array, " param"]
+    ) -> tuple[Float[Array, " band"], Float[Array, "param band"]]:
+        """``rest_flux`` and its derivatives; no network is asked for those that it does not have."""
+        both = {role: branch.linearise(theta) for role, branch in self.bands.items()}
+        logs = {role: value for role, (value, _) in both.items()}
+
+        def along(slopes: dict[str, Array], direction: Float[Array, " param"]) -> tuple[Array, Array]:
+            return jax.jvp(self._add_up, (logs, theta), (slopes, direction))
+
+        slopes = {role: slope for role, (_, slope) in both.items()}
+        flux, derivatives = jax.vmap(along)(slopes, jnp.eye(theta.size, dtype=theta.dtype))
+        return flux[0], derivatives
+
+    def _add_up(self, logs: Mapping[str, Array], theta: Float[Array, " param"]) -> Float[Array, " band"]:
+        parts = unpack({role: jnp.exp(values) for role, values in logs.items()})
         lines = self.line_table.flux(parts.lines, theta[self.space.index(REDSHIFT)])
         return jnp.sum(terms(parts, mixture_of(self.space, theta), lines), axis=0)
 

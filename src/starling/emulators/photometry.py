@@ -23,7 +23,7 @@ from starling.emulators.errors import ErrorModel
 from starling.emulators.features import MASS, REDSHIFT
 from starling.emulators.mixture import MixtureCore
 from starling.emulators.stitched import StitchedCore
-from starling.forward import Part
+from starling.forward import Part, jacobian_of
 from starling.parameters import ParameterSpace
 from starling.photometry import band_columns, emulator_flux_error
 
@@ -57,6 +57,21 @@ class PhotometryEmulator:
         """Observed flux of one galaxy, maggies."""
         logmass, zred = theta[self.space.index(MASS)], theta[self.space.index(REDSHIFT)]
         return self.rest_flux(theta) * flux_scale(logmass, zred)
+
+    def linearise(
+        self, theta: Float[Array, " param"]
+    ) -> tuple[Float[Array, " band"], Float[Array, "band param"]]:
+        """Observed flux of one galaxy, maggies, and its derivatives: as ``jax.jacfwd``, for less."""
+        if not isinstance(self.core, MixtureCore):
+            return jacobian_of(self, theta)
+        indices = self.space.index(MASS), self.space.index(REDSHIFT)
+        rest, slopes = self.core.linearise(theta)
+
+        def scale(theta: Float[Array, " param"]) -> Float[Array, ""]:
+            return flux_scale(*(theta[index] for index in indices))
+
+        factor, slope = jax.value_and_grad(scale)(theta)
+        return rest * factor, (slopes * factor + jnp.outer(slope, rest)).T
 
     def flux_error(self, flux: Float[Array, " band"]) -> Float[Array, " band"]:
         """One-sigma error of the emulator at these fluxes, maggies (Mathews et al. 2023, eq. 9)."""
