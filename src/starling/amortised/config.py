@@ -54,8 +54,8 @@ class FlowConfig(Section):
 class FlowTrainingConfig(Section):
     """``steps`` of ``batch_size`` galaxies, each of which counts in ``reuse`` steps between two reports.
 
-    Between reports ``report_every / reuse`` batches are in memory, 2 kB per galaxy. With few of them the flow learns them
-    by heart: keep 100,000 and more where they count twice.
+    Between reports ``report_every / reuse`` batches are in memory, 2 kB per galaxy. With few of them the flow learns
+    them by heart: keep 100,000 and more where they count twice.
 
     The learning rate rises to ``learning_rate`` in ``warmup_steps``, and in the last part ``decay`` of the steps falls
     to nothing, both linearly.
