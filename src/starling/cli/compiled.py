@@ -60,6 +60,7 @@ def keep_compiled(where: str | None = None) -> Path | None:
             f"{VARIABLE}, or say `{OFF}`",
             stacklevel=2,
         )
+        os.environ[VARIABLE] = OFF  # once is enough
         return None
     if said:
         os.environ[VARIABLE] = str(base)
