@@ -5,8 +5,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from starling.cli.partitions import fit_partition
 
 if TYPE_CHECKING:
@@ -28,10 +26,10 @@ def fit_hats(
     """Fit every row of a catalogue (``lsdb.open_catalog``) and write the summaries as a HATS catalogue.
 
     ``catalog`` is an ``lsdb.Catalog``. ``config`` and ``base`` are those of ``fit_partition``, which makes the rows; a
-    row has the place of the galaxy and the columns ``keep`` of the input beside them. ``like`` is a result of other rows, whose
-    columns all partitions get; without, some rows of the catalogue are fitted first. Dask does the partitions: where,
-    and how many at once, is a matter of its client; each is in memory as a whole. With ``resume`` partitions that were
-    written before a stop stay.
+    row has the place of the galaxy and the columns ``keep`` of the input beside them. ``like`` is a result of other
+    rows, whose columns all partitions get; without, some rows of the catalogue are fitted first. Dask does the
+    partitions: where, and how many at once, is a matter of its client; each is in memory as a whole. With ``resume``
+    partitions that were written before a stop stay.
 
     Raises ImportError where LSDB is not installed, ValueError where a column is not there, or where none of the first
     rows can be fitted and there is no ``like``.
@@ -61,8 +59,6 @@ def _rows(
 
 def _beside(frame: "pd.DataFrame", found: "pd.DataFrame", kept: Sequence[str]) -> "pd.DataFrame":
     """Columns of the input, and the result without those that it has, too."""
-    whole = frame[list(kept)].copy()
-    for name in found.columns:
-        if name not in whole.columns:
-            whole[name] = np.asarray(found[name])
-    return whole
+    import pandas as pd
+
+    return pd.concat([frame[list(kept)], found.drop(columns=[*kept], errors="ignore")], axis=1)
