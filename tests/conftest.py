@@ -1,5 +1,6 @@
 """What all tests share: shapes are checked as they run, and the data that are too large for the repository."""
 
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,8 @@ TYPE_CHECKER = (
 install_import_hook("starling", TYPE_CHECKER)
 
 mpl.use("Agg")
+# Whoever runs the tests has programs of their own, which no test may need or change.
+os.environ["STARLING_COMPILED"] = "off"
 # Fits are shared out over devices, as they are on a machine with several.
 jax.config.update("jax_num_cpu_devices", 2)
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+BASE = "base"
+
 
 class Section(BaseModel):
     """A part of a configuration: frozen; an unknown key is an error."""
@@ -20,7 +22,7 @@ def read_yaml[Model: BaseModel](
     path: Path, model: type[Model], failure: type[ValueError] = ValueError
 ) -> Model:
     """The configuration in a YAML file; ``failure`` is raised for a file that cannot be read and for wrong keys."""
-    return check(read_plain(path, failure), model, str(path), failure)
+    return check(read_plain(path, failure), model, str(path), failure, path.parent)
 
 
 def read_plain(path: Path, failure: type[ValueError] = ValueError) -> Any:
@@ -34,14 +36,21 @@ def read_plain(path: Path, failure: type[ValueError] = ValueError) -> Any:
 
 
 def check[Model: BaseModel](
-    content: Any, model: type[Model], source: str, failure: type[ValueError] = ValueError
+    content: Any,
+    model: type[Model],
+    source: str,
+    failure: type[ValueError] = ValueError,
+    base: Path | None = None,
 ) -> Model:
-    """The configuration in plain values; ``source`` says where they are from."""
+    """The configuration in plain values; ``source`` says where they are from.
+
+    Sections that know of files find the folder ``base`` in the context of their validators.
+    """
     if not isinstance(content, dict):
         needed = [f"`{name}`" for name, field in model.model_fields.items() if field.is_required()]
         raise failure(f"{source} holds no keys; needed are {', '.join(needed)}")
     try:
-        return model.model_validate(content)
+        return model.model_validate(content, context={BASE: base})
     except ValidationError as error:
         lines = [f"  {line}" for line in explain(error, model)]
         raise failure("\n".join([f"{source} has {len(lines)} error(s):", *lines])) from error

@@ -6,6 +6,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import xarray as xr
+from astropy.table import Table
 from rich.console import Console
 from toy_runs import summary_of, toy_fit
 
@@ -92,12 +93,21 @@ def test_a_large_run_is_opened_for_a_comparison(tmp_path: Path, monkeypatch: pyt
     large, small, other = (tmp_path / name for name in ("large", "small", "other"))
     leave(large, large=True, report=False)
     leave(small, 3, large=False, report=False)
-    first, second = open_pair(large, small)
+    pair = open_pair(large, small)
+    first, second = pair[:2]
     with first, second:
         assert list(first["posterior"]["galaxy"].values) == list(second["posterior"]["galaxy"].values)
         np.testing.assert_array_equal(first["posterior"]["logmass"], second["posterior"]["logmass"])
+    matched = pair.match()
+    assert matched.only_a == tuple(str(one) for one in pair.only_first)
+    assert len(matched.only_a) == N - 3
+    assert matched.only_b == ()
+    files = compare_steps.write_comparison(matched, tmp_path / "out", "large", "small")
+    table = Table.read(files["in one only"])
+    assert list(table["id"]) == list(matched.only_a)
+    assert set(table["result"]) == {"a"}
     leave(other, large=True, report=False)
-    assert [tree["posterior"].sizes["galaxy"] for tree in open_pair(large, other)] == [N, N]
+    assert [tree["posterior"].sizes["galaxy"] for tree in open_pair(large, other)[:2]] == [N, N]
     monkeypatch.setattr(compare_steps, "MOST_IN_MEMORY", N - 1)
     with pytest.raises(ValueError, match=f"keeps its draws in parts, and {N} galaxies .* at most {N - 1}"):
         open_pair(large, other)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from starling.cli.compiled import CompiledOption, keep_compiled
 from starling.cli.stopping import stop_on_signal
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def amortise(
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Continue a checkpoint, or train from the start.")
     ] = True,
+    compiled: CompiledOption = None,
 ) -> None:
     """Train a flow that proposes posteriors for an emulator, a set of bands and a range of errors.
 
@@ -39,6 +41,7 @@ def amortise(
     from starling.emulators import load_emulator, read_header
     from starling.simulation import StoppedError
 
+    keep_compiled(compiled)
     settings = read_amortise_config(config)
     workdir = workdir or Path("runs") / f"amortised_{settings.name}"
     out = out or workdir / f"{settings.name}.safetensors"

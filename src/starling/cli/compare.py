@@ -24,12 +24,9 @@ def compare(
     from rich.console import Console
 
     from starling.cli.compare_steps import open_pair, say_comparison, write_comparison
-    from starling.plotting.matched import match_results
 
     console = Console()
-    first, second = open_pair(a, b)
-    with first, second:
-        matched = match_results(first, second)
+    matched = open_pair(a, b).match()
     if passed_only:
         matched = matched._replace(table=matched.table[matched.table["passed"]])
         if not len(matched.table):

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
+from astropy.table import Table as Rows
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +15,7 @@ from starling.cli.results import POSTERIOR
 from starling.inference import open_posterior
 from starling.plotting.discrepancy import plot_discrepancy
 from starling.plotting.draws import galaxy_ids
-from starling.plotting.matched import Matched
+from starling.plotting.matched import Matched, match_results
 from starling.runs import StoredRun, open_run
 from starling.runs.manifest import MANIFEST
 from starling.validation.discrepancy import CATASTROPHIC, Summary, summarise_discrepancy
@@ -23,14 +25,36 @@ _MOST_NAMES = 8
 MOST_IN_MEMORY = 20_000  # galaxies: 500 draws of 70 quantities are 3 GB
 
 
-def open_pair(a: Path, b: Path) -> tuple[xr.DataTree, xr.DataTree]:
+class Pair(NamedTuple):
+    """Two results, and the ids of the galaxies that only one of them has: the trees of large runs do not have these."""
+
+    first: xr.DataTree
+    second: xr.DataTree
+    only_first: tuple[str, ...]
+    only_second: tuple[str, ...]
+
+    def match(self) -> Matched:
+        """The two side by side."""
+        with self.first, self.second:
+            found = match_results(self.first, self.second)
+        return found._replace(only_a=self.only_first, only_b=self.only_second)
+
+
+def open_pair(a: Path, b: Path) -> Pair:
     """Two results, each a file or the folder of a run; of a run that has its draws in parts, what the other has too.
 
     ValueError where there is none, or more than memory should hold.
     """
     found = [_find(path) for path in (a, b)]
     ids = [galaxy_ids(one) if isinstance(one, xr.DataTree) else one.ids for one in found]
-    return _in_memory(found[0], ids[0], ids[1], a), _in_memory(found[1], ids[1], ids[0], b)
+    first, second = _in_memory(found[0], ids[0], ids[1], a), _in_memory(found[1], ids[1], ids[0], b)
+    known = [set(one) for one in ids]
+    return Pair(
+        first,
+        second,
+        tuple(one for one in ids[0] if one not in known[1]),
+        tuple(one for one in ids[1] if one not in known[0]),
+    )
 
 
 def _find(path: Path) -> xr.DataTree | StoredRun:
@@ -101,9 +125,23 @@ def write_comparison(matched: Matched, folder: Path, name_a: str, name_b: str) -
     if len(matched.evidence):
         files["evidence"] = folder / "evidence.ecsv"
         matched.evidence.write(files["evidence"], format="ascii.ecsv", overwrite=True)
+    if matched.only_a or matched.only_b:
+        files["in one only"] = folder / "only.ecsv"
+        _only_table(matched).write(files["in one only"], format="ascii.ecsv", overwrite=True)
     files["figure"] = folder / "discrepancies.png"
     plot_discrepancy(matched, Path(name_a).name, Path(name_b).name).savefig(files["figure"], dpi=150)
     return files
+
+
+def _only_table(matched: Matched) -> Rows:
+    """Every galaxy that only one result has."""
+    both = (("a", matched.only_a), ("b", matched.only_b))
+    return Rows(
+        {
+            "id": [one for _, ids in both for one in ids],
+            "result": [letter for letter, ids in both for _ in ids],
+        }
+    )
 
 
 def _cells(result: Summary) -> list[str]:

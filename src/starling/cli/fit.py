@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from starling.cli.compiled import CompiledOption, keep_compiled
+
 
 def fit(
     config: Annotated[Path, typer.Argument(help="YAML file that says what the columns are; see configs/.")],
@@ -30,11 +32,13 @@ def fit(
     check: Annotated[
         bool, typer.Option("--check", help="Read and check the table, and stop before the fit.")
     ] = False,
+    compiled: CompiledOption = None,
 ) -> None:
     """Fit the galaxies of a table. A run that was stopped goes on when the same command is given again."""
     from starling.cli.devices import use_all_cores
 
     use_all_cores()  # the imports below already ask JAX for its devices
+    keep_compiled(compiled)
 
     from rich.console import Console
 

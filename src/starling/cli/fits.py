@@ -13,6 +13,7 @@ import xarray as xr
 
 from starling.amortised import AmortisedSettings, Archive, Settled, settle
 from starling.catalogues import Catalogue, FitConfig, load_catalogue
+from starling.cli.compiled import keep_compiled
 from starling.cli.emulators import find_emulator
 from starling.cli.flows import choose_flow
 from starling.emulators import load_emulator, read_header
@@ -140,6 +141,7 @@ def fit_job(config: FitConfig, place: Place, folder: Path) -> Job:
 @contextmanager
 def open_parts(settings: Mapping[str, Any]) -> Iterator[Callable[[int], int]]:
     """What makes the parts of a ``fit_job``."""
+    keep_compiled()
     config = FitConfig.model_validate(settings["config"])
     paths = {name: None if path is None else Path(path) for name, path in settings["place"].items()}
     place = Place(paths["base"] or Path(), paths["table"], paths["data"])

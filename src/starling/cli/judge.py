@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from starling.cli.compiled import CompiledOption, keep_compiled
 from starling.cli.train import SPS_HOME_OPTION
 
 
@@ -51,6 +52,7 @@ def judge(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Discard what an earlier run left in the folder.")
     ] = False,
+    compiled: CompiledOption = None,
 ) -> None:
     """Sample galaxies with dynesty: the same model and priors as `starling fit`, and the evidence.
 
@@ -66,6 +68,7 @@ def judge(
     from starling.inference.nested import require_dynesty
 
     require_dynesty()
+    keep_compiled(compiled)
     console = Console()
     changed = {"n_live": live_points, "lanes": lanes, "slices": slices}
     settings = settings_of(preset, {name: value for name, value in changed.items() if value is not None})

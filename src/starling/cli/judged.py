@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from starling.cli.compiled import keep_compiled
 from starling.cli.emulators import find_emulator
 from starling.cli.fits import Emulator, open_emulator
 from starling.cli.simulator import describe_model, named_tables
@@ -114,6 +115,7 @@ def open_galaxies(settings: Mapping[str, Any]) -> Iterator[Callable[[int], str]]
 
     A galaxy that ended ``_ATTEMPTS`` processes is not tried again: it says so, and the others go on.
     """
+    keep_compiled()
     folder, about = Path(settings["folder"]), settings["about"]
     how = NestedSettings(**settings["settings"])
     model = open_judged(settings["model"])

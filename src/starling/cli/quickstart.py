@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from starling.cli.compiled import CompiledOption, keep_compiled
+
 if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
@@ -28,6 +30,7 @@ def quickstart(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Discard what an earlier run left in the folder.")
     ] = False,
+    compiled: CompiledOption = None,
 ) -> None:
     """Fit 64 simulated galaxies with the emulator of the package, and compare with the truth."""
     from importlib import resources
@@ -35,6 +38,7 @@ def quickstart(
     from starling.cli.devices import use_all_cores
 
     use_all_cores()  # the imports below already ask JAX for its devices
+    keep_compiled(compiled)
 
     from astropy.table import Table as AstropyTable
     from rich.console import Console

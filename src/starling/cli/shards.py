@@ -9,6 +9,7 @@ import numpy as np
 
 from starling.cli.source import Source, open_source
 from starling.cli.spectra import open_spectral_source
+from starling.configuration import BASE
 from starling.emulators.simulate_config import SimulateConfig
 from starling.execution import ExecutionError, Job
 from starling.simulation.generate import make_shard
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def shard_job(config: SimulateConfig, base: Path, folder: Path, sps_home: Path | None) -> Job:
     """Shards of the sets of a configuration in ``folder``; name the set with ``Job.named``.
 
-    ``base`` is the folder that tables of points count from. All three are paths that the workers have too.
+    ``base`` is the folder that the configuration's paths count from. All three are paths that the workers have too.
     """
     settings = {
         "config": config.model_dump(mode="json", exclude_unset=True),
@@ -38,7 +39,7 @@ def open_shards(settings: Mapping[str, Any]) -> Iterator[Callable[[str, int], tu
 
     Making one raises ExecutionError where the set was begun with another simulator than the one that is here.
     """
-    config = SimulateConfig.model_validate(settings["config"])
+    config = SimulateConfig.model_validate(settings["config"], context={BASE: Path(settings["base"])})
     folder, home = Path(settings["folder"]), settings["sps_home"]
     plans = config.plans(lambda path: columns_of(Path(settings["base"]) / path))
     checked = set()

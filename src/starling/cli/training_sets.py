@@ -81,7 +81,7 @@ def find_sets(
 
 def check_tables(config: TrainingConfig | SpectrumConfig, description: Mapping[str, Any]) -> None:
     """ValueError where the configuration names a file of tables, and it is here, and the sets are of other tables."""
-    path = config.simulator.tables
+    path = config.simulator.tables_found
     if not (is_file_of_tables(path) and Path(path).is_file()):
         return
     tables = named_tables(path, config.space.build(), None)

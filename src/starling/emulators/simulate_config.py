@@ -124,7 +124,7 @@ def load_simulate_config(path: Path) -> SimulateConfig:
     """Read a configuration, of a simulation or of a training; ValueError names the file, the key and what is wrong."""
     content = read_plain(path)
     if not isinstance(content, dict) or "training" not in content:
-        return check(content, SimulateConfig, str(path))
+        return check(content, SimulateConfig, str(path), base=path.parent)
     training = load_any_config(path)
     shared = {name: getattr(training, name) for name in ("name", "seed", "space", "simulator", "sets")}
     if isinstance(training, TrainingConfig):

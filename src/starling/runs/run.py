@@ -14,6 +14,7 @@ from astropy.table import Table
 from starling import __version__
 from starling.execution import ExecutionError, Executor, Job, Threads
 from starling.runs.folder import discard, merge, part_path, prepare_folder
+from starling.runs.lock import locked
 from starling.runs.manifest import RunError, check_manifest, write_manifest
 from starling.runs.parts import (
     count_passed,
@@ -110,8 +111,32 @@ def complete(
     made of them later. An earlier run of other inputs in the folder is an error unless ``fresh``. Parts are made here
     one after another; with a ``job``, whose work is ``make_part`` of the same fit, where the ``executor`` makes them.
 
-    Raises RunError where the folder holds another run, cannot be written to, or has no room.
+    Raises RunError where the folder holds another run, is at work, cannot be written to, or has no room.
     """
+    with locked(folder):
+        _complete(
+            fit,
+            folder,
+            fresh=fresh,
+            needed_bytes=needed_bytes,
+            merged_bytes=merged_bytes,
+            progress=progress,
+            executor=executor,
+            job=job,
+        )
+
+
+def _complete(
+    fit: Fit,
+    folder: Path,
+    *,
+    fresh: bool,
+    needed_bytes: int,
+    merged_bytes: int,
+    progress: Callable[[RunProgress], None],
+    executor: Executor | None,
+    job: Job | None,
+) -> None:
     if fresh:
         discard(folder)
     known = check_manifest(folder, fit.identity)

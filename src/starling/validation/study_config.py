@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from starling.configuration import Section
+from starling.configuration import BASE, Section
 from starling.emulators.config import (
     DirectConfig,
     FeaturesConfig,
@@ -203,7 +203,7 @@ def load_study(path: Path) -> StudyConfig:
     if isinstance(content, dict) and isinstance(content.get("base"), str):
         content = content | {"base": load_config(path.parent / content["base"])}
     try:
-        return StudyConfig.model_validate(content)
+        return StudyConfig.model_validate(content, context={BASE: path.parent})
     except ValidationError as error:
         raise ValueError(f"{path}:\n{_explain(error)}") from error
 
@@ -218,7 +218,7 @@ def _turn(variation: Variation) -> tuple[int, int]:
 
 def _changed(config: TrainingConfig, **changes: Any) -> TrainingConfig:
     """A configuration with other sections, validated again."""
-    return TrainingConfig.model_validate(config.model_dump() | changes)
+    return TrainingConfig.model_validate(config.model_dump() | {"simulator": config.simulator} | changes)
 
 
 def _explain(error: ValidationError) -> str:

@@ -121,5 +121,5 @@ def load_any_config(path: Path) -> TrainingConfig | SpectrumConfig:
     """
     content = read_plain(path)
     if isinstance(content, dict) and "spectra" in content:
-        return check(content, SpectrumConfig, str(path))
-    return check(content, TrainingConfig, str(path))
+        return check(content, SpectrumConfig, str(path), base=path.parent)
+    return check(content, TrainingConfig, str(path), base=path.parent)
