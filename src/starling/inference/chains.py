@@ -1,24 +1,23 @@
-"""Chains of ONE galaxy: a BlackJAX kernel, a step size and a dense metric that all its chains share and adapt.
+"""Chains of ONE galaxy: a kernel, a step size and a dense metric that all its chains share and adapt.
 
 ``advance`` runs a number of transitions; warm-up and sampling are the same compiled function. Callers ``vmap`` it over
 galaxies; since lanes of a ``vmap`` run in lockstep, the HMC kernel gives every lane the same number of leapfrog steps
 at each transition (jittered from one transition to the next), so no lane ever waits for another.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import blackjax
 import jax
 import jax.numpy as jnp
 from blackjax.adaptation.step_size import DualAveragingAdaptationState, dual_averaging_adaptation
 from blackjax.mcmc.dynamic_hmc import halton_sequence
 from blackjax.mcmc.hmc import HMCState
 from jax import Array
+from jax.scipy.linalg import solve_triangular
 from jaxtyping import Bool, Float, Int
 
 from starling.inference.density import FlatDensity
-
-Kernel = Literal["nuts", "hmc"]
+from starling.inference.kernels import Kernel, Move, transition
 
 
 class Moments(NamedTuple):
@@ -53,8 +52,8 @@ def no_moments(dim: int) -> Moments:
     return Moments(jnp.zeros(()), jnp.zeros(dim), jnp.zeros((dim, dim)))
 
 
-def _typed(chains: Chains) -> Chains:
-    """Without weak types: chains from anywhere are the same input to compiled code, which then compiles once."""
+def without_weak_types[Tree](chains: Tree) -> Tree:
+    """The same arrays: chains from anywhere are the same input to compiled code, which then compiles once."""
     return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype), chains)
 
 
@@ -66,7 +65,7 @@ def begin(states: HMCState, inverse_metric: Float[Array, "dim dim"], target: flo
     """Chains at their starts, with a first step size for a metric that is nearly right."""
     dim = inverse_metric.shape[0]
     step_size = _dual_averaging(target)[0](jnp.asarray(0.5 / dim**0.25))
-    return _typed(Chains(states, step_size, inverse_metric, no_moments(dim)))
+    return without_weak_types(Chains(states, step_size, inverse_metric, no_moments(dim)))
 
 
 def merge(moments: Moments, positions: Float[Array, "chain dim"]) -> Moments:
@@ -96,7 +95,9 @@ def update_metric(chains: Chains, target: float) -> Chains:
     """Replace the metric by the pooled covariance of the moments gathered so far, and begin the step size anew."""
     metric = pooled_metric(chains.moments, chains.inverse_metric)
     step = jnp.exp(chains.step_size.log_step_size_avg)
-    return _typed(Chains(chains.hmc, _dual_averaging(target)[0](step), metric, no_moments(len(metric))))
+    return without_weak_types(
+        Chains(chains.hmc, _dual_averaging(target)[0](step), metric, no_moments(len(metric)))
+    )
 
 
 def leapfrogs(iteration: Int[Array, ""], mean_steps: Float[Array, ""]) -> Int[Array, ""]:
@@ -119,30 +120,33 @@ def advance(
 ) -> tuple[Chains, Transition]:
     """Run one transition per entry of ``iterations``; ``adapt`` tunes the step size and gathers moments meanwhile.
 
-    ``mean_steps`` is used by the HMC kernel only, ``max_doublings`` by NUTS only.
+    ``mean_steps`` is not for NUTS, ``max_doublings`` for NUTS only.
     """
     _, tune, _ = _dual_averaging(target)
-    nuts, hmc = blackjax.nuts.build_kernel(), blackjax.hmc.build_kernel()
+    factor = jnp.linalg.cholesky(chains.inverse_metric)
 
     def one(state: Chains, iteration: Int[Array, ""]) -> tuple[Chains, Transition]:
         log_step = jnp.where(adapt, state.step_size.log_step_size, state.step_size.log_step_size_avg)
 
-        def move(key: Array, here: HMCState) -> tuple[HMCState, Any]:
-            common = (key, here, density.log_density, jnp.exp(log_step), state.inverse_metric)
-            if kernel == "nuts":
-                return nuts(*common, max_doublings)
-            return hmc(*common, leapfrogs(iteration, mean_steps))
+        def move(key: Array, here: HMCState) -> tuple[HMCState, Move]:
+            def log_density(y: Array) -> Array:
+                return density.log_density(here.position + factor @ y)
+
+            origin = HMCState(jnp.zeros_like(here.position), here.logdensity, factor.T @ here.logdensity_grad)
+            n_steps = leapfrogs(iteration, mean_steps)
+            found = transition(kernel, key, log_density, origin, jnp.exp(log_step), n_steps, max_doublings)
+            gradient = solve_triangular(factor, found.gradient, lower=True, trans=1)
+            return HMCState(here.position + factor @ found.y, found.log_density, gradient), found
 
         keys = jax.random.split(jax.random.fold_in(key, iteration), state.hmc.position.shape[0])
-        moved, info = jax.vmap(move)(keys, state.hmc)
-        rate = jnp.where(jnp.isfinite(info.acceptance_rate), jnp.clip(info.acceptance_rate, 0.0, 1.0), 0.0)
+        moved, found = jax.vmap(move)(keys, state.hmc)
+        rate = found.acceptance_rate
         tuned = (tune(state.step_size, jnp.mean(rate)), merge(state.moments, moved.position))
         step_size, moments = jax.tree.map(
             lambda new, old: jnp.where(adapt, new, old), tuned, (state.step_size, state.moments)
         )
-        n_steps = jnp.broadcast_to(info.num_integration_steps, rate.shape)
-        record = Transition(moved.position, moved.logdensity, rate, info.is_divergent, n_steps)
+        record = Transition(moved.position, moved.logdensity, rate, found.diverging, found.n_steps)
         return Chains(moved, step_size, state.inverse_metric, moments), record
 
     last, record = jax.lax.scan(one, chains, iterations)
-    return _typed(last), record
+    return without_weak_types(last), record

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from starling.inference.chains import Kernel
+from starling.inference.kernels import KERNELS, Kernel
 from starling.inference.noise import ModelError, check_model_error
 
 
@@ -30,12 +30,14 @@ class SamplerSettings:
     n_descents: int = 8
     descent_steps: int = 30
     batch_size: int = 64
+    together: int = 16
+    patience: int = 16
     error_floor: float = 0.05
     model_error: ModelError = "band"
 
     def __post_init__(self) -> None:
-        if self.kernel not in ("nuts", "hmc"):
-            raise ValueError(f"kernel must be 'nuts' or 'hmc', got {self.kernel!r}")
+        if self.kernel not in KERNELS:
+            raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {self.kernel!r}")
         check_model_error(self.model_error)
         for name in (
             "n_chains",
@@ -45,6 +47,8 @@ class SamplerSettings:
             "n_descents",
             "descent_steps",
             "batch_size",
+            "together",
+            "patience",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
