@@ -24,8 +24,8 @@ class SamplerSettings:
     n_warmup: int = 300
     n_draws: int = 500
     chunk: int = 50
-    mean_steps: float = 80.0
-    target_accept: float = 0.95
+    mean_steps: float = 60.0
+    target_accept: float = 0.85
     max_doublings: int = 6
     n_descents: int = 8
     descent_steps: int = 30
