@@ -1,7 +1,6 @@
 """What is kept of chains of any length, and whether stopping when they look converged distorts it."""
 
 import numpy as np
-import pytest
 
 from starling.inference.convergence import Thresholds, converged
 from starling.inference.rounds import Kept, added, handed_out, multiples, with_room
@@ -52,18 +51,19 @@ def bare(draws):
     return Kept(draws[..., None], zeros, {}, zeros, zeros, zeros > 0, zeros.astype(int))
 
 
-@pytest.mark.parametrize("shape", [lambda x: x, np.exp])
-def test_stopping_when_chains_agree_does_not_distort(shape):
-    """300 galaxies, 4 chains with an autocorrelation time of 9: they stop at very different lengths."""
-    generator, n, n_draws, rho = np.random.default_rng(4), 300, 250, 0.8
+def test_stopping_when_chains_agree_does_not_distort():
+    """200 galaxies, 4 chains with an autocorrelation time of 9: they stop at very different lengths."""
+    generator, n, n_draws, rho = np.random.default_rng(4), 200, 250, 0.8
     last = generator.normal(size=(n, 4))
     stores, kept, lengths, before = [None] * n, [None] * n, np.zeros(n, int), 0
     waiting = np.arange(n)
     for m in multiples(24):
+        if not waiting.size:
+            break
         new = autocorrelated(generator, last, (m - before) * n_draws, rho)
         last, before = new[..., -1], m
         for row in waiting:
-            stores[row] = added(stores[row], bare(shape(new[row])))
+            stores[row] = added(stores[row], bare(new[row]))
             kept[row] = handed_out(stores[row], n_draws).theta
             stores[row] = with_room(stores[row], n_draws)
         draws = np.stack([kept[row] for row in waiting], axis=2)
@@ -73,8 +73,6 @@ def test_stopping_when_chains_agree_does_not_distort(shape):
     assert not waiting.size
     assert len(set(lengths.tolist())) >= 3
     values = np.stack(kept)[..., 0].reshape(n, -1)
-    if shape is np.exp:
-        values = np.log(values)
     # independent draws in a galaxy: as many as its length and the autocorrelation time allow
     independent = np.minimum(4 * n_draws * lengths * (1 - rho) / (1 + rho), 4 * n_draws)
     error = 1.0 / np.sqrt(independent.sum())

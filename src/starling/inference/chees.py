@@ -17,7 +17,7 @@ _AVERAGED = 0.1  # weight of the newest length in the average
 
 
 class Length(NamedTuple):
-    """Logarithm of the mean trajectory length, its running average, and Adam's moments, and how often it was changed."""
+    """Logarithm of the mean trajectory length, its running average, Adam's moments, and how often it was changed."""
 
     log_length: Float[Array, ""]
     log_average: Float[Array, ""]

@@ -8,15 +8,19 @@ from starling.inference.noise import ModelError, check_model_error
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """How to sample. The defaults were chosen by measuring on an emulator of the 18-parameter model.
+    """How to sample. The defaults were chosen by measuring on mocks of the default emulator (benchmarks/inference.py).
 
-    ``kernel``: "hmc" (leapfrog steps jittered about ``mean_steps``) or "nuts" (trees of up to ``max_doublings``). One
-    direction of these posteriors is far stiffer than the others and turns from place to place, so steps are short and
-    trajectories long.
+    ``kernel``: "hmc" (leapfrog steps jittered about ``mean_steps``, the same for all galaxies of a batch), "chees" (the
+    same, with the mean length adapted to each galaxy), "nuts" (BlackJAX's) and "numpyro_nuts", with trees of up to
+    ``max_doublings``, or "mclmc" (microcanonical, adjusted: ``mean_steps`` steps of two gradients). Stiff directions of
+    these posteriors turn from place to place, so steps are short and trajectories long.
+
     ``n_warmup`` and ``n_draws`` are transitions per chain; both run in pieces of ``chunk``, after each of which the
-    progress is reported. ``n_descents`` prior draws are each descended for ``descent_steps`` to find the modes.
-    ``batch_size`` galaxies run at once. ``error_floor`` is a fraction of the flux; ``model_error`` says what the
-    forward model's own errors count as (``starling.inference.noise``).
+    progress is reported. A galaxy that has not converged by then gets up to ``patience`` times ``n_draws``
+    transitions, of which ``n_draws`` are kept, evenly spaced. ``together`` galaxies run at once. ``n_descents`` prior
+    draws are each descended for ``descent_steps`` to find the modes. ``batch_size`` galaxies make a part of a run on a
+    catalogue. ``error_floor`` is a fraction of the flux; ``model_error`` says what the forward model's own errors
+    count as (``starling.inference.noise``).
     """
 
     kernel: Kernel = "hmc"
