@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from starling.forward import PROPERTIES
-from starling.inference import SamplerSettings, diagnose, fit, galaxy_model, observe, take
+from starling.inference import SamplerSettings, compiled, diagnose, fit, galaxy_model, observe, take
 from starling.inference.density import flat_density
 from starling.inference.noise import prepare_all
 from starling.inference.shear import can_shear, sheared
@@ -48,7 +48,7 @@ class MassiveModel:
         return 0.01 * jnp.abs(flux)
 
     def properties(self, theta):
-        return {name: theta[0] for name in PROPERTIES}
+        return dict.fromkeys(PROPERTIES, theta[0])
 
     def select(self, bands):
         return MassiveModel(self.matrix[: len(bands)], self.space, tuple(bands))
@@ -102,8 +102,9 @@ def test_the_density_is_that_of_the_model(model, data, galaxy):
 
 def by_quadrature(model, observation, noise):
     """Means and covariance of theta on a grid of the unit cube."""
-    edges = (np.arange(64) + 0.5) / 64
-    cube = jnp.asarray(np.stack(np.meshgrid(edges, edges, edges), axis=-1).reshape(-1, 3), jnp.float32)
+    # the mass is known far better than the others
+    ends = [(np.arange(n) + 0.5) / n for n in (40, 400, 40)]
+    cube = jnp.asarray(np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3), jnp.float32)
     theta = jax.vmap(model.space.from_unit_cube)(cube)
     plain = jax.vmap(lambda u: flat_density(galaxy_model, observation, model, noise=noise).log_density(u))
     x = jax.scipy.special.ndtri(cube)
@@ -116,7 +117,7 @@ def by_quadrature(model, observation, noise):
 def test_rounds_in_these_coordinates_find_the_posterior(model, data):
     settings = SamplerSettings(
         n_warmup=200,
-        n_draws=200,
+        n_draws=150,
         patience=16,
         mean_steps=5.0,
         target_accept=0.8,
@@ -128,8 +129,8 @@ def test_rounds_in_these_coordinates_find_the_posterior(model, data):
     draws = fit(jax.random.key(2), data, model, settings=settings)
     found = diagnose(draws)
     assert found.passed.all(), found.flag
-    transitions = draws.n_steps.sum(axis=(1, 2)) / 5.0 / 4
-    assert transitions.max() > 1.5 * transitions.min()  # they took different numbers of rounds
+    # 600 draws are worth 400 only where they are some transitions apart
+    assert np.all(draws.n_steps.sum(axis=(1, 2)) > 1.5 * 600 * 5.0)
     noise = prepare_all(data, model, 0.0, "band")
     for galaxy in range(3):
         mean, covariance = by_quadrature(
@@ -147,10 +148,11 @@ def test_neighbours_change_nothing_however_many_rounds(model, data):
     settings = SamplerSettings(
         n_warmup=50, n_draws=150, patience=3, mean_steps=4.0, n_descents=2, descent_steps=8, error_floor=0.0
     )
-    settings = replace(settings, together=2)
+    settings, before = replace(settings, together=2), compiled.advance._cache_size()
     whole = fit(jax.random.key(5), data, model, settings=settings)
     some = fit(jax.random.key(5), take(data, [2, 0]), model, settings=settings, numbers=[2, 0])
     np.testing.assert_array_equal(some.theta, whole.theta[[2, 0]])
+    assert compiled.advance._cache_size() == before + 1  # first rounds and later ones are one program
 
 
 def test_other_models_and_spaces_go_without(model, data):

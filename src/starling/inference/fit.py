@@ -128,7 +128,10 @@ def _rounds(common: Common, parts: Sequence[Part], galaxies: _Galaxies) -> Gener
         width = 1.0 - begin if last else 0.5 ** (number + 1)
         batches = _batches(parts, open_rows, common.size)
         for position, batch in enumerate(batches):
-            done = len(galaxies.sound) - len(open_rows)
+            done = sum(
+                drawn is not None and store is None
+                for drawn, store in zip(galaxies.drawn, galaxies.stores, strict=True)
+            )
             for fraction, stage in _sample(common, batch, galaxies, before, multiple):
                 yield begin + width * (position + fraction) / len(batches), done, stage
             _judge(batch.rows, galaxies, settings)
