@@ -12,7 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from amortised import FLOOR, mocks
+from mocks import FLOOR, mocks
 
 from starling.amortised import AmortisedSettings, Proposal, load_proposal, shipped_proposal
 from starling.amortised.adapt import Adaptation, Mixture, both, draw, of_flow

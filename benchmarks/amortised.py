@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from mocks import FLOOR, mocks
 
 from starling.amortised import (
     Amortised,
@@ -28,26 +28,8 @@ from starling.amortised import (
     shipped_proposal,
 )
 from starling.emulators import PhotometryEmulator, load_default
-from starling.inference import Observation, observe, take
+from starling.inference import Observation, take
 from starling.inference.noise import prepare_all
-
-FLOOR = 0.0
-
-
-def mocks(
-    emulator: PhotometryEmulator, n: int, seed: int, snr: tuple[float, float], fixed: tuple[str, ...]
-) -> tuple[Observation, np.ndarray]:
-    """Observations and true parameters."""
-    generator = np.random.default_rng(seed)
-    theta = emulator.space.sample(jax.random.key(seed), (n,))
-    flux = np.asarray(jax.jit(jax.vmap(emulator))(theta), float)
-    error = flux / np.exp(generator.uniform(*np.log(snr), flux.shape))
-    own = np.asarray(jax.jit(jax.vmap(emulator.flux_error))(jnp.asarray(flux, jnp.float32)), float)
-    observed = flux + np.hypot(error, own) * generator.normal(size=flux.shape)
-    used = generator.integers(min(25, flux.shape[1]), flux.shape[1] + 1, n)
-    mask = np.argsort(np.argsort(generator.uniform(size=flux.shape), axis=1), axis=1) < used[:, None]
-    known = {name: np.asarray(theta)[:, emulator.space.index(name)] for name in fixed}
-    return observe(observed, error, mask=mask, fixed=known), np.asarray(theta)
 
 
 def measure(

@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from starling.amortised.coordinates import Coordinates
 from starling.amortised.mocks import NoiseRange, _observe, draw_mocks, instruments
+from starling.inference.coordinates import Coordinates
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from numpyro.distributions import Normal
 
 from starling.inference.chains import advance, begin
 from starling.inference.density import flat_density
+from starling.inference.kernels import KERNELS
 
 DIM = 2
 
@@ -46,7 +47,7 @@ def run(kernel, key, n_draws=1500):
     return go(chains, n_draws + jnp.arange(n_draws), jnp.asarray(False))
 
 
-@pytest.fixture(scope="module", params=["hmc", "nuts"])
+@pytest.fixture(scope="module", params=KERNELS)
 def kernel(request):
     return request.param
 

@@ -90,7 +90,8 @@ def quick():
         target_accept=0.8,
         n_descents=3,
         descent_steps=8,
-        batch_size=2,
+        together=2,
+        patience=1,
         error_floor=0.0,
     )
 

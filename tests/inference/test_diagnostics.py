@@ -3,7 +3,7 @@ import pytest
 from arviz_stats.base import array_stats
 
 from starling.inference import Draws, diagnose
-from starling.inference.diagnostics import convergence
+from starling.inference.convergence import convergence
 
 
 def made_up(values, diverging=0.0, problem="", outside=np.nan):

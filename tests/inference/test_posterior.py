@@ -52,7 +52,7 @@ def test_layout(tree, linear_draws, linear_model):
     assert tree["derived"]["sfh_edges_gyr"].sizes["sfh_edge"] == 8
     assert tree["posterior_predictive"]["flux"].sizes == {"chain": 4, "draw": 50, "galaxy": 5, "band": 6}
     predicted = tree["posterior_predictive"]["flux"].sel(galaxy="A-1", chain=1, draw=20)
-    np.testing.assert_allclose(predicted, linear_model(linear_draws.theta[0, 1, 20]), rtol=1e-5)
+    np.testing.assert_allclose(predicted, linear_model(linear_draws.theta[0, 1, 20]), rtol=1e-5, atol=1e-15)
     assert tree["constant_data"]["zred"].dims == ("galaxy",)
     assert tree["truth"]["logsfr_ratios"].dims == ("galaxy", "sfr_ratio")
     assert tree["posterior"]["a"].attrs["units"] == "dex"

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 from jax import Array
 
-from starling.amortised.coordinates import MASS
 from starling.amortised.proposal import Proposal
 from starling.forward import ForwardModel
+from starling.inference.coordinates import MASS
 from starling.inference.observation import Observation
 
 

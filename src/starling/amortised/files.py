@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from starling.amortised.coordinates import Coordinates
 from starling.amortised.features import Ends
 from starling.amortised.flow import Flow, FlowShape
 from starling.amortised.mocks import NoiseRange
 from starling.amortised.proposal import Proposal, Standard, feature_count
 from starling.amortised.trained import Trained
 from starling.emulators.archive import read_archive, write_archive
+from starling.inference.coordinates import Coordinates
 from starling.parameters import ParameterSpace
 
 FORMAT = "starling-amortised-posterior"

@@ -16,12 +16,12 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from starling.amortised.adapt import Adaptation, Mixture, adapt, log_density
-from starling.amortised.coordinates import MASS, Coordinates
 from starling.amortised.features import Seen
 from starling.amortised.flow import Context
 from starling.amortised.mass import best_amplitude, draw_log_mass, log_mass_at
 from starling.amortised.proposal import Proposal
 from starling.forward import ForwardModel
+from starling.inference.coordinates import MASS, Coordinates
 from starling.inference.likelihood import log_likelihood_at
 from starling.inference.noise import Noise
 from starling.inference.observation import Observation

@@ -26,7 +26,7 @@ from starling.amortised.importance import Evaluated, Galaxy, placed
 from starling.amortised.proposal import Proposal
 from starling.amortised.settings import LatentChains
 from starling.forward import ForwardModel
-from starling.inference.chains import Moments, leapfrogs, merge, no_moments, pooled_metric
+from starling.inference.chains import Moments, leapfrogs, merge, no_moments, pooled_metric, without_weak_types
 
 _FIRST = 128  # draws among which a chain's start is chosen
 _DIVERGED = 1000.0  # energy lost or won along a trajectory
@@ -88,7 +88,7 @@ def begin(
     starts = jax.tree.map(lambda leaf: jax.vmap(lambda some, i: some[i])(leaf, chosen), of_chain)
     first, _, _ = dual_averaging_adaptation(plan.target_accept)
     step_size = first(jnp.asarray(1.0 / target.size**0.25))
-    return _typed(Chains(starts, step_size, jnp.eye(target.size), no_moments(target.size)))
+    return without_weak_types(Chains(starts, step_size, jnp.eye(target.size), no_moments(target.size)))
 
 
 def advance(
@@ -137,7 +137,7 @@ def advance(
 
     last, (points, *rest) = jax.lax.scan(one, chains, iterations)
     by_chain = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (points.theta, points.log_reported, *rest))
-    return _typed(last), LatentDraws(*by_chain)
+    return without_weak_types(last), LatentDraws(*by_chain)
 
 
 def update_metric(chains: Chains, plan: LatentChains) -> Chains:
@@ -145,12 +145,7 @@ def update_metric(chains: Chains, plan: LatentChains) -> Chains:
     first, _, _ = dual_averaging_adaptation(plan.target_accept)
     metric = pooled_metric(chains.moments, chains.inverse_metric)
     step_size = first(jnp.exp(chains.step_size.log_step_size_avg))
-    return _typed(Chains(chains.points, step_size, metric, no_moments(len(metric))))
-
-
-def _typed(chains: Chains) -> Chains:
-    """Without weak types, so that nothing compiles twice."""
-    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype), chains)
+    return without_weak_types(Chains(chains.points, step_size, metric, no_moments(len(metric))))
 
 
 def _trajectory(

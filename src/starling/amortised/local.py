@@ -13,9 +13,9 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Float
 
-from starling.amortised.coordinates import MASS, Coordinates
 from starling.amortised.features import Seen
 from starling.forward import ForwardModel, linearise
+from starling.inference.coordinates import MASS, Coordinates
 from starling.inference.initialise import Optimum, levenberg_marquardt
 
 _FARTHEST = 1.0  # last step, in prior standard deviations

@@ -19,9 +19,9 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
 
-from starling.amortised.coordinates import Coordinates
 from starling.amortised.features import Seen
 from starling.forward import ForwardModel
+from starling.inference.coordinates import Coordinates
 
 _LARGEST_FLOOR = 0.25
 _MOST_SIGMAS = 3.9  # floor times sigmas stays below 1, where an error no longer has a flux that it belongs to

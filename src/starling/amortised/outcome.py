@@ -14,7 +14,7 @@ from starling.amortised.latent import LatentDraws
 from starling.amortised.psis import Smoothed, resample, smooth
 from starling.amortised.settings import AmortisedSettings
 from starling.forward import ForwardModel
-from starling.inference.diagnostics import convergence
+from starling.inference.convergence import convergence
 from starling.inference.fit import Draws
 from starling.inference.observation import Observation
 from starling.inference.target import remoteness

@@ -9,12 +9,12 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from starling.amortised.coordinates import Coordinates
 from starling.amortised.features import Ends, Seen, ends_of, n_features, raw_features, standardise
 from starling.amortised.flow import Context, Flow
 from starling.amortised.local import Local, local_gaussian
 from starling.amortised.mocks import NoiseRange
 from starling.forward import ForwardModel
+from starling.inference.coordinates import Coordinates
 
 
 @jax.tree_util.register_dataclass

@@ -14,7 +14,8 @@ from starling.amortised.outcome import Amortised
 from starling.amortised.settings import AmortisedSettings
 from starling.forward import ForwardModel
 from starling.inference import Draws, Progress, SamplerSettings, diagnose, fit, take
-from starling.inference.diagnostics import Diagnostics, Thresholds, Weights, outside_domain
+from starling.inference.convergence import Thresholds
+from starling.inference.diagnostics import Diagnostics, Weights, outside_domain
 from starling.inference.observation import Observation
 
 _TOGETHER = 8  # galaxies for the plain chains, so that they compile once
@@ -75,7 +76,7 @@ def settle(
             jax.random.fold_in(key, 1),
             take(observations, rows),
             forward_model,
-            settings=replace(sampler, batch_size=min(_TOGETHER, n)),
+            settings=replace(sampler, together=min(_TOGETHER, n)),
             numbers=rows,
             progress=None
             if progress is None

@@ -10,8 +10,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from starling.amortised.coordinates import Coordinates
 from starling.amortised.features import Seen, overall_flux, relative_error
+from starling.inference.coordinates import Coordinates
 
 _WITHIN = 0.001  # share of the training galaxies below and above the range
 

@@ -21,13 +21,13 @@ from jax import Array
 from jaxtyping import Float
 
 from starling.amortised.config import AmortiseConfig, FlowTrainingConfig
-from starling.amortised.coordinates import Coordinates
 from starling.amortised.flow import Flow, FlowShape, flow_orders
 from starling.amortised.local import Local
 from starling.amortised.mocks import Mock, NoiseRange, draw_mocks, many_mocks
 from starling.amortised.proposal import Proposal, Standard, feature_count, fit_standard, local_of
 from starling.emulators.checkpoints import load_checkpoint, remove_checkpoint, save_checkpoint
 from starling.forward import ForwardModel
+from starling.inference.coordinates import Coordinates
 from starling.simulation import StoppedError
 
 CHECKPOINT = "checkpoint.safetensors"

@@ -8,7 +8,7 @@ import numpy as np
 from astropy.table import Column, Table
 
 from starling.catalogues.findings import Finding, rows_where
-from starling.inference.diagnostics import Thresholds
+from starling.inference.convergence import Thresholds
 
 
 class Status(IntEnum):

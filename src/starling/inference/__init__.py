@@ -1,6 +1,7 @@
 """From photometry to posteriors: the likelihood as a NumPyro model, samplers over many galaxies, DataTrees."""
 
-from starling.inference.diagnostics import Diagnostics, Thresholds, diagnose
+from starling.inference.convergence import Thresholds
+from starling.inference.diagnostics import Diagnostics, diagnose
 from starling.inference.fit import Draws, Progress, fit
 from starling.inference.likelihood import galaxy_model, log_likelihood, log_likelihood_at
 from starling.inference.noise import ModelError, Noise, prepare_noise, total_error

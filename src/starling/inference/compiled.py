@@ -11,9 +11,10 @@ from jaxtyping import Float
 
 from starling.forward import ForwardModel
 from starling.inference import chains as chain_kernels
-from starling.inference.chains import Chains, Kernel, Transition
+from starling.inference.chains import Chains, Transition
 from starling.inference.density import Model
 from starling.inference.initialise import starts
+from starling.inference.kernels import Kernel
 from starling.inference.noise import Noise
 from starling.inference.observation import Observation
 from starling.inference.target import galaxy_density, remoteness
@@ -37,9 +38,20 @@ def over_galaxies(function: Callable[..., Any], devices: int, *arguments: Any) -
     """``function`` of arrays with galaxies first, shared out over the devices: no device ever waits for another."""
     if devices == 1:
         return function(*arguments)
-    mesh = jax.make_mesh((devices,), ("galaxy",), axis_types=(jax.sharding.AxisType.Auto,))
-    each = jax.sharding.PartitionSpec("galaxy")
+    mesh, each = _mesh(devices)
     return jax.shard_map(function, mesh=mesh, in_specs=each, out_specs=each, check_vma=False)(*arguments)
+
+
+def put(arrays: Any, devices: int) -> Any:
+    """Arrays with galaxies first, placed as ``over_galaxies`` leaves its results, so that nothing compiles twice."""
+    if devices == 1:
+        return jax.tree.map(jnp.asarray, arrays)
+    return jax.device_put(arrays, jax.sharding.NamedSharding(*_mesh(devices)))
+
+
+def _mesh(devices: int) -> tuple[jax.sharding.Mesh, jax.sharding.PartitionSpec]:
+    mesh = jax.make_mesh((devices,), ("galaxy",), axis_types=(jax.sharding.AxisType.Auto,))
+    return mesh, jax.sharding.PartitionSpec("galaxy")
 
 
 @partial(jax.jit, static_argnames=("model", "static"))
@@ -125,16 +137,17 @@ def sites_of(
     *,
     model: Model,
     static: Static,
-) -> tuple[Array, Array, dict[str, Array]]:
-    """theta, how far out of the forward model's domain it is, and the model's further latent sites at every draw."""
+) -> tuple[Array, Array, dict[str, Array], Array]:
+    """At every draw: theta, how far out of the forward model's domain it is, the model's further latent sites, and the
+    log density of the model itself."""
     names = forward_model.space.names
 
     def one(
         observation: Observation, noise: Noise, positions: Array
-    ) -> tuple[Array, Array, dict[str, Array]]:
+    ) -> tuple[Array, Array, dict[str, Array], Array]:
         density = galaxy_density(model, observation, forward_model, noise, static.error_floor)
 
-        def at(position: Array) -> tuple[Array, Array, dict[str, Array]]:
+        def at(position: Array) -> tuple[Array, Array, dict[str, Array], Array]:
             sites = density.sites(position)
             missing = [name for name in (*names, "flux") if name not in sites]
             if missing:
@@ -143,7 +156,7 @@ def sites_of(
                 )
             theta = jnp.stack([sites[n] for n in names])
             extra = {n: sites[n] for n in density.latent if n != "x"}
-            return theta, remoteness(forward_model, theta), extra
+            return theta, remoteness(forward_model, theta), extra, density.reported(position)
 
         return jax.vmap(jax.vmap(at))(positions)
 

@@ -15,13 +15,17 @@ Model = Callable[..., None]
 
 
 class FlatDensity(NamedTuple):
-    """A NumPyro model, conditioned on its arguments, over one flat vector of all its latent sites."""
+    """A NumPyro model, conditioned on its arguments, over one flat vector: all its latent sites, or new coordinates."""
 
     size: int
-    log_density: Callable[[Float[Array, " dim"]], Float[Array, ""]]  # NumPyro's own, Jacobians included
+    log_density: Callable[[Float[Array, " dim"]], Float[Array, ""]]  # over the vector
     sites: Callable[[Float[Array, " dim"]], dict[str, Array]]  # latent and deterministic sites, constrained
     ravel: Callable[[dict[str, Array]], Float[Array, " dim"]]  # unconstrained latent sites -> vector
     latent: tuple[str, ...]
+    reported: Callable[[Float[Array, " dim"]], Float[Array, ""]]  # NumPyro's own log density
+    white: Callable[
+        [Float[Array, " dim"]], Float[Array, " dim"]
+    ]  # where the prior is (about) a standard normal
 
 
 def flat_density(model: Model, *args: Any, **kwargs: Any) -> FlatDensity:
@@ -48,4 +52,9 @@ def flat_density(model: Model, *args: Any, **kwargs: Any) -> FlatDensity:
     def sites(position: Float[Array, " dim"]) -> dict[str, Array]:
         return constrain_fn(model, args, kwargs, unravel(position), return_deterministic=True)
 
-    return FlatDensity(flat.size, log_density, sites, lambda values: ravel_pytree(values)[0], tuple(template))
+    def ravel(values: dict[str, Array]) -> Float[Array, " dim"]:
+        return ravel_pytree(values)[0]
+
+    return FlatDensity(
+        flat.size, log_density, sites, ravel, tuple(template), log_density, lambda position: position
+    )

@@ -1,24 +1,12 @@
-"""Have the chains converged? Rank-normalised split R-hat, bulk and tail ESS for many galaxies in one go, in words."""
+"""Have the chains converged? For many galaxies in one go, in words."""
 
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
-from scipy.special import ndtri
-from scipy.stats import rankdata
 
+from starling.inference.convergence import Thresholds, convergence
 from starling.inference.fit import Draws
-
-
-class Thresholds(NamedTuple):
-    """What a galaxy must reach in every free parameter to pass."""
-
-    rhat: float = 1.01
-    ess_bulk: float = 400.0
-    ess_tail: float = 400.0
-    diverging: float = 0.01  # fraction of the transitions
-    outside: float = 0.01  # fraction of the draws
 
 
 class Weights(NamedTuple):
@@ -49,51 +37,6 @@ class Diagnostics(NamedTuple):
     passed: np.ndarray
     flag: tuple[str, ...]
     weights: Weights | None = None
-
-
-def _normal_scores(draws: Float[np.ndarray, "chain draw *series"]) -> np.ndarray:
-    """Draws replaced by the normal quantiles of their ranks among all chains (Vehtari et al. 2021, eq. 14)."""
-    n = draws.shape[0] * draws.shape[1]
-    ranks = rankdata(draws.reshape(n, -1), axis=0).reshape(draws.shape)
-    return ndtri((ranks - 0.375) / (n + 0.25))
-
-
-def _split(draws: Float[np.ndarray, "chain draw *series"]) -> np.ndarray:
-    half = draws.shape[1] // 2
-    return np.concatenate([draws[:, :half], draws[:, -half:]])
-
-
-def convergence(
-    draws: Float[np.ndarray, "chain draw *series"],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rank-normalised split R-hat, bulk ESS and tail ESS of every series (Vehtari et al. 2021).
-
-    R-hat is the larger one of bulk and folded; the tail ESS the smaller one of the 5% and 95% quantiles. NaN where
-    the draws are not finite or do not move.
-    """
-    draws = np.asarray(draws, float)
-    moves = np.isfinite(draws).all(axis=(0, 1)) & (np.ptp(draws, axis=(0, 1)) > 0)
-    # series that cannot be judged are replaced by anything that moves, and by NaN at the end
-    ramp = np.arange(draws.shape[0] * draws.shape[1], dtype=float).reshape(draws.shape[:2])
-    safe = np.where(moves, draws, ramp.reshape(*draws.shape[:2], *[1] * (draws.ndim - 2)))
-    scores = _normal_scores(safe)
-    folded = _normal_scores(np.abs(safe - np.median(_split(safe), axis=(0, 1))))
-    rhat = np.maximum(split_gelman_rubin(scores), split_gelman_rubin(folded))
-    bulk = _ess(_split(scores))
-    low, high = np.quantile(safe, [0.05, 0.95], axis=(0, 1))
-    tail = np.minimum(_ess(_split((safe <= low).astype(float))), _ess(_split((safe <= high).astype(float))))
-    rhat, bulk, tail = (np.where(moves, value, np.nan) for value in (rhat, bulk, tail))
-    return rhat, bulk, tail
-
-
-def _ess(draws: np.ndarray) -> np.ndarray:
-    """NumPyro's ESS, capped like Stan's at n log10(n): antithetic chains make the estimate wild beyond."""
-    n = draws.shape[0] * draws.shape[1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ess = effective_sample_size(draws)
-    # no autocorrelation could be estimated: nothing is known of the series, so it counts as no draw at all
-    ess = np.where(np.isnan(ess), 0.0, ess)
-    return np.where(ess >= 0, np.minimum(ess, n * np.log10(n)), n * np.log10(n))
 
 
 def diagnose(draws: Draws, thresholds: Thresholds | None = None) -> Diagnostics:

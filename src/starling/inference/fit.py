@@ -1,20 +1,20 @@
 """Posterior draws for many galaxies: batches of them through compiled initialisation, warm-up and sampling."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Sequence
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
 from starling.forward import ForwardModel, Part, parts_of
-from starling.inference import compiled
+from starling.inference.batch import Common, Sampled, sample_batch
+from starling.inference.convergence import Thresholds, converged
 from starling.inference.density import Model
 from starling.inference.likelihood import galaxy_model
-from starling.inference.noise import prepare_all
-from starling.inference.observation import Observation, check, take
+from starling.inference.observation import Observation, check
+from starling.inference.rounds import Kept, Store, added, handed_out, multiples, with_room
 from starling.inference.settings import SamplerSettings
 from starling.inference.target import check_model
 
@@ -40,9 +40,9 @@ class Draws(NamedTuple):
     remoteness: np.ndarray  # above 1 outside what the forward model was made for; NaN where it does not know
     extra: dict[str, np.ndarray]  # latent sites of the model beyond the space's
     log_density: np.ndarray
-    acceptance_rate: np.ndarray
+    acceptance_rate: np.ndarray  # mean since the draw before
     diverging: np.ndarray
-    n_steps: np.ndarray  # leapfrog steps, that is gradients
+    n_steps: np.ndarray  # leapfrog steps, that is gradients, since the draw before
     step_size: Float[np.ndarray, " galaxy"]
     n_modes: np.ndarray  # modes of comparable mass that the starts found
     problems: tuple[str, ...]  # per galaxy what is wrong with its data, empty where nothing is
@@ -60,9 +60,13 @@ def fit(
 ) -> Draws:
     """Posterior draws for a batch of galaxies, maggies in, one leading galaxy axis.
 
+    Every galaxy gets ``settings.n_warmup`` transitions and then ``settings.n_draws``; those that have not converged by
+    then (``Thresholds``) get more of them, among themselves, until they have or ``settings.patience`` is at an end, and
+    what is kept of them is spread evenly over all (``starling.inference.rounds``).
+
     ``model`` is any NumPyro model of one galaxy with the signature of ``galaxy_model`` and its sites (call it inside
-    yours); it gets ``noise``, the errors prepared once, if it takes that. Galaxies run in batches of
-    ``settings.batch_size``, shared out over all JAX devices; the last one is padded, so that nothing compiles twice.
+    yours); it gets ``noise``, the errors prepared once, if it takes that. Galaxies run ``settings.together`` at once,
+    shared out over all JAX devices; the last ones are padded, so that nothing compiles twice.
     Where the forward model is cheaper for some galaxies apart (``parts_of``), a batch holds such as go together. The
     draws of a galaxy depend on ``key`` and its position in the input (or its number, where ``numbers`` are given), not
     on its neighbours. A galaxy that cannot be fitted gets draws and a flag (see ``diagnose``), never an exception.
@@ -72,137 +76,117 @@ def fit(
     check_model(model, settings.model_error)
     n = observations.flux.shape[0]
     devices = min(jax.device_count(), n)
-    batches, size = _batches(parts_of(forward_model, observations.fixed, n), settings.batch_size, devices)
+    parts = parts_of(forward_model, observations.fixed, n)
+    size = _batch_size(parts, settings.together, devices)
     own = np.arange(n) if numbers is None else np.asarray(numbers)
-    pieces: list[_Batch] = []
-    begun = 0
-    for number, (rows, part_model) in enumerate(batches):
-        index = np.append(rows, np.full(size - len(rows), rows[0]))
-        batch = take(observations, index)
-        steps = _run(key, jnp.asarray(own[index]), batch, part_model, model, settings, devices)
-        for done, total, stage, result in steps:
-            if progress is not None:
-                progress(Progress((number + done / total) / len(batches), begun, n, stage))
-            if result is not None:
-                pieces.append(jax.tree.map(lambda leaf, rows=rows: leaf[: len(rows)], result))
-        begun += len(rows)
+    common = Common(key, observations, own, model, settings, devices, size)
+    galaxies = _Galaxies(
+        np.asarray([not words for words in problems]),
+        [forward_model.space.index(name) for name in forward_model.space.free(observations.fixed)],
+        [None] * n,
+        [None] * n,
+        [None] * n,
+    )
+    rounds = _rounds(common, parts, galaxies)
+    for fraction, done, stage in rounds:
+        if progress is not None:
+            progress(Progress(fraction, done, n, stage))
     if progress is not None:
         progress(Progress(1.0, n, n, "done"))
-    in_order = np.argsort(np.concatenate([rows for rows, _ in batches]))
-    whole: _Batch = jax.tree.map(lambda *leaves: np.concatenate(leaves)[in_order], *pieces)
+    drawn: Kept = jax.tree.map(lambda *leaves: np.stack(leaves), *galaxies.drawn)
+    states = [state for state in galaxies.states if state is not None]
     return Draws(
         names=forward_model.space.names,
         free=forward_model.space.free(observations.fixed),
-        **whole._asdict(),
+        **drawn._asdict(),
+        step_size=np.exp([state.chains.step_size.log_step_size_avg for state in states]),
+        n_modes=np.stack([state.n_modes for state in states]),
         problems=tuple(problems),
     )
 
 
-def _batches(parts: Sequence[Part], most: int, devices: int) -> tuple[list[Part], int]:
-    """The parts cut into batches, and the size that all of them are padded to, so that nothing compiles twice.
+class _Galaxies(NamedTuple):
+    """What is known of each galaxy between rounds."""
 
-    One part fills batches of ``most``. For several the size is halved while that computes less in all.
+    sound: np.ndarray  # nothing is wrong with its data
+    free: list[int]
+    states: list[Sampled | None]
+    stores: list[Store | None]
+    drawn: list[Kept | None]
+
+
+def _rounds(common: Common, parts: Sequence[Part], galaxies: _Galaxies) -> Generator[tuple[float, int, str]]:
+    """All the sampling, yielding (fraction, galaxies done, stage)."""
+    settings = common.settings
+    before, open_rows = 0, np.arange(len(galaxies.sound))
+    enough = settings.n_chains * settings.n_draws >= Thresholds().ess_bulk
+    rounds = multiples(settings.patience) if enough else [1]
+    for number, multiple in enumerate(rounds):
+        last = number == len(rounds) - 1
+        # nobody knows how many rounds there will be: each gets half of what is left of the bar
+        begin = 1.0 - 0.5**number
+        width = 1.0 - begin if last else 0.5 ** (number + 1)
+        batches = _batches(parts, open_rows, common.size)
+        for position, batch in enumerate(batches):
+            done = sum(
+                drawn is not None and store is None
+                for drawn, store in zip(galaxies.drawn, galaxies.stores, strict=True)
+            )
+            for fraction, stage in _sample(common, batch, galaxies, before, multiple):
+                yield begin + width * (position + fraction) / len(batches), done, stage
+            _judge(batch.rows, galaxies, settings)
+        before = multiple
+        open_rows = np.asarray([row for row in open_rows if galaxies.stores[row] is not None], int)
+        if not open_rows.size:
+            return
+
+
+def _sample(
+    common: Common, batch: Part, galaxies: _Galaxies, before: int, multiple: int
+) -> Generator[tuple[float, str]]:
+    """One batch from ``before`` to ``multiple`` times ``n_draws`` transitions."""
+    n_draws = common.settings.n_draws
+    states = [galaxies.states[row] for row in batch.rows]
+    results = yield from sample_batch(common, batch, states, before * n_draws, multiple * n_draws)
+    for row, result in zip(batch.rows, results, strict=True):
+        galaxies.states[row] = result._replace(kept=None)
+        assert result.kept is not None
+        galaxies.stores[row] = added(galaxies.stores[row], result.kept)
+
+
+def _judge(rows: np.ndarray, galaxies: _Galaxies, settings: SamplerSettings) -> None:
+    """What the galaxies would hand out; the stores of those that need no more, or are past help, are dropped."""
+    stores = [galaxies.stores[row] for row in rows]
+    drawn = [handed_out(store, settings.n_draws) for store in stores if store is not None]
+    theta = np.stack([one.theta[..., galaxies.free] for one in drawn], axis=2)
+    diverging = np.stack([one.diverging for one in drawn], axis=2)
+    good, moved = converged(theta, diverging, Thresholds())
+    for i, row in enumerate(rows):
+        store = stores[i]
+        assert store is not None
+        galaxies.drawn[row] = drawn[i]
+        hopeless = not (galaxies.sound[row] and moved[i])
+        galaxies.stores[row] = None if good[i] or hopeless else with_room(store, settings.n_draws)
+
+
+def _batch_size(parts: Sequence[Part], most: int, devices: int) -> int:
+    """Galaxies of a batch; all are padded to it, so that nothing compiles twice.
+
+    ``most`` for one part. For several it is halved while that computes less in all.
     """
     counts = np.asarray([len(part.rows) for part in parts])
     size = -(-min(most, int(counts.max())) // devices) * devices
     halves = [size]
     while len(parts) > 1 and halves[-1] % (2 * devices) == 0:
         halves.append(halves[-1] // 2)
-    size = min(halves, key=lambda s: int(np.sum(-(-counts // s)) * (s + _BATCH_OVERHEAD)))
-    cut = [
-        Part(part.rows[first : first + size], part.model)
-        for part in parts
-        for first in range(0, len(part.rows), size)
+    return min(halves, key=lambda s: int(np.sum(-(-counts // s)) * (s + _BATCH_OVERHEAD)))
+
+
+def _batches(parts: Sequence[Part], rows: np.ndarray, size: int) -> list[Part]:
+    """These rows, in batches of galaxies of one part."""
+    chosen = [(part.rows[np.isin(part.rows, rows)], part.model) for part in parts]
+    return [
+        Part(some[first : first + size], model)
+        for some, model in chosen
+        for first in range(0, len(some), size)
     ]
-    return cut, size
-
-
-def _metric_updates(settings: SamplerSettings) -> set[int]:
-    """Transitions before which the metric is estimated anew: a sixth, a third and two thirds of the warm-up."""
-    pieces = settings.n_warmup // settings.chunk
-    return {pieces * sixths // 6 * settings.chunk for sixths in (1, 2, 4)}
-
-
-class _Batch(NamedTuple):
-    theta: np.ndarray
-    remoteness: np.ndarray
-    extra: dict[str, np.ndarray]
-    log_density: np.ndarray
-    acceptance_rate: np.ndarray
-    diverging: np.ndarray
-    n_steps: np.ndarray
-    step_size: np.ndarray
-    n_modes: np.ndarray
-
-
-def _run(
-    key: Array,
-    index: Array,
-    observations: Observation,
-    forward_model: ForwardModel,
-    model: Model,
-    settings: SamplerSettings,
-    devices: int,
-) -> Iterator[tuple[int, int, str, _Batch | None]]:
-    """One batch, yielding (transitions done, of all, stage, result) after every compiled call."""
-    total = settings.n_warmup + settings.n_draws
-    key_start, key_chain = jax.random.split(key)
-    static: dict[str, Any] = {
-        "model": model,
-        "static": compiled.Static(
-            settings.kernel,
-            settings.n_chains,
-            settings.chunk,
-            settings.target_accept,
-            settings.max_doublings,
-            settings.n_descents,
-            settings.descent_steps,
-            settings.error_floor,
-            devices,
-        ),
-    }
-    noise = prepare_all(observations, forward_model, settings.error_floor, settings.model_error)
-    yield 0, total, "initialising", None
-    chains, n_modes = compiled.begin(key_start, index, observations, noise, forward_model, **static)
-    jax.block_until_ready(chains)
-    pieces = []
-    for first in range(0, total, settings.chunk):
-        warming = first < settings.n_warmup
-        yield first, total, "warm-up" if warming else "sampling", None
-        if first and first in _metric_updates(settings):
-            chains = compiled.update_metric(chains, static["static"])
-        chains, record = compiled.advance(
-            key_chain,
-            index,
-            observations,
-            noise,
-            forward_model,
-            chains,
-            jnp.asarray(first),
-            jnp.asarray(settings.mean_steps, jnp.float32),
-            jnp.asarray(warming),
-            **static,
-        )
-        jax.block_until_ready(record)
-        if not warming:
-            sites = compiled.sites_of(record.position, observations, noise, forward_model, **static)
-            pieces.append(jax.tree.map(np.asarray, (record, *sites)))
-    record, theta, remote, extra = jax.tree.map(
-        lambda *leaves: np.moveaxis(np.concatenate(leaves, axis=1), 1, 2), *pieces
-    )
-    yield (
-        total,
-        total,
-        "sampling",
-        _Batch(
-            theta,
-            remote,
-            extra,
-            record.log_density,
-            record.acceptance_rate,
-            record.diverging,
-            record.n_steps,
-            np.exp(np.asarray(chains.step_size.log_step_size_avg)),
-            np.asarray(n_modes),
-        ),
-    )

@@ -51,21 +51,22 @@ def evaluate(
     noise: Noise,
     position: Float[Array, " dim"],
 ) -> Optimum:
-    """Log density, gradient and J^T W J + I at ``position``; W is the inverse of the residuals' covariance (without its
-    dependence on the parameters), in limits the curvature of -log Phi.
+    """Log density, gradient and J^T W J + K^T K at ``position``; W is the inverse of the residuals' covariance (without
+    its dependence on the parameters), in limits the curvature of -log Phi. K is the Jacobian of prior-whitened
+    coordinates, mostly the identity.
 
-    One forward-mode pass gives all three, so the network is compiled once.
+    One forward-mode pass gives all of it, so the network is compiled once.
     """
 
-    def value(position: Float[Array, " dim"]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    def value(position: Float[Array, " dim"]) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
         flux = density.sites(position)["flux"]
         both = density.log_density(position), independent_residuals(observation, flux, noise)
-        return both, both
+        return (*both, density.white(position)), both
 
-    (gradient, jacobian), (log_density, z) = jax.jacfwd(value, has_aux=True)(position)
+    (gradient, jacobian, white), (log_density, z) = jax.jacfwd(value, has_aux=True)(position)
     hazard = jnp.exp(-0.5 * z**2 - 0.9189385 - log_ndtr(z))
     weight = jnp.where(observation.upper_limit, jnp.clip(hazard * (hazard + z), 0.0, 1.0), 1.0)
-    hessian = (jacobian * weight[:, None]).T @ jacobian + jnp.eye(position.size)
+    hessian = (jacobian * weight[:, None]).T @ jacobian + white.T @ white
     return Optimum(position, log_density, gradient, hessian)
 
 
@@ -145,6 +146,7 @@ def starts(
     x = x.at[0].set(0.0)
     if density.latent == ("x",):
         x = jax.vmap(lambda one: scale_mass(one, observation, forward_model, noise.error))(x)
+        x = jax.vmap(lambda one: density.ravel({"x": one}))(x)
 
     at = partial(evaluate, density, observation, noise)
     optima = jax.vmap(lambda one: levenberg_marquardt(at, one, n_steps))(x)

@@ -2,21 +2,25 @@
 
 from dataclasses import dataclass
 
-from starling.inference.chains import Kernel
+from starling.inference.kernels import KERNELS, Kernel
 from starling.inference.noise import ModelError, check_model_error
 
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """How to sample. The defaults were chosen by measuring on an emulator of the 18-parameter model.
+    """How to sample. The defaults were chosen by measuring on mocks of the default emulator (benchmarks/inference.py).
 
-    ``kernel``: "hmc" (leapfrog steps jittered about ``mean_steps``) or "nuts" (trees of up to ``max_doublings``). One
-    direction of these posteriors is far stiffer than the others and turns from place to place, so steps are short and
-    trajectories long.
+    ``kernel``: "hmc" (leapfrog steps jittered about ``mean_steps``, the same for all galaxies of a batch), "chees" (the
+    same, with the mean length adapted to each galaxy), "nuts" (BlackJAX's) and "numpyro_nuts", with trees of up to
+    ``max_doublings``, or "mclmc" (microcanonical, adjusted: ``mean_steps`` steps of two gradients). Stiff directions of
+    these posteriors turn from place to place, so steps are short and trajectories long.
+
     ``n_warmup`` and ``n_draws`` are transitions per chain; both run in pieces of ``chunk``, after each of which the
-    progress is reported. ``n_descents`` prior draws are each descended for ``descent_steps`` to find the modes.
-    ``batch_size`` galaxies run at once. ``error_floor`` is a fraction of the flux; ``model_error`` says what the
-    forward model's own errors count as (``starling.inference.noise``).
+    progress is reported. A galaxy that has not converged by then gets up to ``patience`` times ``n_draws``
+    transitions, of which ``n_draws`` are kept, evenly spaced. ``together`` galaxies run at once. ``n_descents`` prior
+    draws are each descended for ``descent_steps`` to find the modes. ``batch_size`` galaxies make a part of a run on a
+    catalogue. ``error_floor`` is a fraction of the flux; ``model_error`` says what the forward model's own errors
+    count as (``starling.inference.noise``).
     """
 
     kernel: Kernel = "hmc"
@@ -24,18 +28,20 @@ class SamplerSettings:
     n_warmup: int = 300
     n_draws: int = 500
     chunk: int = 50
-    mean_steps: float = 80.0
-    target_accept: float = 0.95
+    mean_steps: float = 60.0
+    target_accept: float = 0.85
     max_doublings: int = 6
     n_descents: int = 8
     descent_steps: int = 30
     batch_size: int = 64
+    together: int = 16
+    patience: int = 16
     error_floor: float = 0.05
     model_error: ModelError = "band"
 
     def __post_init__(self) -> None:
-        if self.kernel not in ("nuts", "hmc"):
-            raise ValueError(f"kernel must be 'nuts' or 'hmc', got {self.kernel!r}")
+        if self.kernel not in KERNELS:
+            raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {self.kernel!r}")
         check_model_error(self.model_error)
         for name in (
             "n_chains",
@@ -45,6 +51,8 @@ class SamplerSettings:
             "n_descents",
             "descent_steps",
             "batch_size",
+            "together",
+            "patience",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -8,8 +8,10 @@ from jaxtyping import Float
 
 from starling.forward import ForwardModel, KnowsDomain
 from starling.inference.density import FlatDensity, Model, flat_density
+from starling.inference.likelihood import galaxy_model
 from starling.inference.noise import ModelError, Noise
 from starling.inference.observation import Observation
+from starling.inference.shear import can_shear, sheared
 
 
 def takes_noise(model: Model) -> bool:
@@ -34,7 +36,12 @@ def galaxy_density(
     noise: Noise,
     error_floor: float,
 ) -> FlatDensity:
-    """The log density of one galaxy; a model that takes no ``noise`` makes its own from ``error_floor``."""
+    """The log density of one galaxy; a model that takes no ``noise`` makes its own from ``error_floor``.
+
+    That of ``galaxy_model`` itself is in the coordinates of ``starling.inference.shear``, where there is a mass.
+    """
+    if model is galaxy_model and can_shear(forward_model, observation):
+        return sheared(observation, forward_model, noise)
     prepared = {"noise": noise} if takes_noise(model) else {}
     return flat_density(model, observation, forward_model, error_floor=error_floor, **prepared)
 

@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from scipy.special import ndtri
 
 from starling.forward import ForwardModel
-from starling.inference.diagnostics import Diagnostics, Thresholds, convergence, outside_domain
+from starling.inference.convergence import Thresholds, convergence
+from starling.inference.diagnostics import Diagnostics, outside_domain
 from starling.inference.fit import Draws
 from starling.inference.nested.record import Record
 from starling.inference.nested.settings import NestedSettings

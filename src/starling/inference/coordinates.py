@@ -1,9 +1,8 @@
-"""The coordinates that a flow works in: prior-whitened ones, without the mass and without conditional priors.
+"""Prior-whitened coordinates without the mass and without conditional priors.
 
 The flux of a galaxy is linear in ``10**logmass``. Given everything else, the mass has a posterior in one dimension
-that is nearly closed (``starling.amortised.mass``), and it is the stiffest direction of all: so the flow does not
-have it. A prior that depends on another parameter is replaced by a uniform one on its support; importance weights put
-it back.
+that is nearly closed, and it is the stiffest direction of all: so it stands apart. A prior that depends on another
+parameter is replaced by a uniform one on its support; whoever uses the coordinates puts it back.
 """
 
 from collections.abc import Mapping
@@ -29,7 +28,7 @@ class Coordinates:
 
     def __post_init__(self) -> None:
         if not self.free:
-            raise ValueError("nothing is left for a flow: every parameter is fixed or is the mass")
+            raise ValueError("nothing is left: every parameter is fixed or is the mass")
 
     @property
     def has_mass(self) -> bool:
@@ -38,12 +37,12 @@ class Coordinates:
 
     @property
     def apart(self) -> tuple[str, ...]:
-        """Parameters that the flow has not."""
+        """Parameters that they have not."""
         return (*self.fixed, *((MASS,) if self.has_mass else ()))
 
     @property
     def free(self) -> tuple[str, ...]:
-        """Those that it has, in the order of the space."""
+        """Those that they have, in the order of the space."""
         return self.space.free(self.apart)
 
     @cached_property
@@ -62,20 +61,27 @@ class Coordinates:
         return self.whitening.unconstrain(theta, self.apart)
 
     def to_theta(self, v: Float[Array, " free"], apart: Mapping[str, Array]) -> Float[Array, " param"]:
-        """The point at these coordinates; ``apart`` has a value for each of the parameters that the flow has not."""
+        """The point at these coordinates; ``apart`` has a value for each of the parameters ``apart``."""
         return self.whitening.constrain(v, apart)
 
     def log_prior(self, v: Float[Array, " free"], theta: Float[Array, " param"]) -> Float[Array, ""]:
         """Log prior density of the free parameters, over ``v`` and the mass."""
+        value = self.log_prior_without_mass(v, theta)
+        if self.has_mass:
+            value += self.space.log_prob(theta, [n for n in self.space.names if n != MASS])
+        return value
+
+    def log_prior_without_mass(
+        self, v: Float[Array, " free"], theta: Float[Array, " param"]
+    ) -> Float[Array, ""]:
+        """The same given the mass, over ``v``."""
         replaced = [
             p.name
             for p in self.space.parameters
             if isinstance(p.prior, ConditionalPrior) and p.name in self.free
         ]
-        terms = (*replaced, *((MASS,) if self.has_mass else ()))
         value = -0.5 * jnp.sum(v**2) - 0.5 * v.size * jnp.log(2.0 * jnp.pi)
-        if terms:
-            value += self.space.log_prob(theta, [n for n in self.space.names if n not in terms])
         if replaced:
-            value -= self.whitening.log_prob(theta, [n for n in self.space.names if n not in replaced])
+            others = [n for n in self.space.names if n not in replaced]
+            value += self.space.log_prob(theta, others) - self.whitening.log_prob(theta, others)
         return value
