@@ -1,14 +1,18 @@
 """The whole way: weights where they do, chains in the proposal's coordinates, plain chains for the rest."""
 
 from dataclasses import replace
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from toy_flows import EVERYTHING, NEVER, SETTINGS, linear_data
 
 from starling.amortised import Archive, settle
 from starling.inference import SamplerSettings, to_datatree
+from starling.inference.nested import PRESETS
+from starling.inference.settings import Nested
 from starling.inference.summary import summary_table
 
 SAMPLER = SamplerSettings(
@@ -54,3 +58,27 @@ def test_what_nothing_settles_goes_to_plain_chains_and_keeps_its_place(plain, un
     assert np.all(found.rhat[[0, 2]] < 1.01)
     assert np.all(draws.n_steps[0] > 0)
     np.testing.assert_array_equal(draws.theta[:, 0, 0, 2], np.asarray(observations.fixed["zred"]))
+
+
+def test_nested_sampling_is_the_last_resort(plain, untrained):
+    """Where chains end too early; the posterior is the same normal that the weights find."""
+    pytest.importorskip("dynesty")
+    observations = linear_data(plain, 2)
+    archive = Archive(untrained, EVERYTHING, {})
+    known, _ = _settle(plain, untrained, observations, SETTINGS)
+    hopeless = replace(NEVER, chains=None, ess=1e9)
+    brief = replace(SAMPLER, n_warmup=50, n_draws=50, patience=1, nested="quick")
+    draws, found = settle(jax.random.key(0), observations, plain, archive, brief, hopeless)
+    assert found.weights.stage == ("nested", "nested")
+    assert found.passed.all()
+    assert np.all(found.ess_bulk >= 400.0)
+    assert np.all(np.isfinite(found.weights.log_evidence))
+    columns = [draws.names.index(name) for name in draws.free]
+    for row in range(2):
+        a, b = (one.theta[row][..., columns].reshape(-1, len(columns)) for one in (draws, known))
+        np.testing.assert_allclose(a.mean(axis=0), b.mean(axis=0), atol=0.35 * b.std(axis=0).max())
+        np.testing.assert_allclose(a.std(axis=0), b.std(axis=0), rtol=0.3)
+
+
+def test_presets_of_the_last_resort_are_those_of_the_judge():
+    assert set(get_args(Nested)) == {"none", *PRESETS}

@@ -16,6 +16,7 @@ from starling.forward import ForwardModel
 from starling.inference import Draws, Progress, SamplerSettings, diagnose, fit, take
 from starling.inference.convergence import Thresholds
 from starling.inference.diagnostics import Diagnostics, Weights, outside_domain
+from starling.inference.nested import nested_for_the_rest
 from starling.inference.observation import Observation
 
 _TOGETHER = 8  # galaxies for the plain chains, so that they compile once
@@ -40,7 +41,8 @@ def settle(
     """Posterior draws for a batch of galaxies, as ``starling.inference.fit`` makes them.
 
     First the stages of ``settings`` (draws of the flow, then chains in its coordinates); galaxies that pass none of
-    them are sampled as ``sampler`` says, which also gives the number of draws and the errors.
+    them are sampled as ``sampler`` says, which also gives the number of draws and the errors, and by nested sampling
+    where it asks for that.
     """
     settings = replace(
         settings or AmortisedSettings(),
@@ -80,9 +82,20 @@ def settle(
             numbers=rows,
             progress=None
             if progress is None
-            else lambda now: progress(now._replace(fraction=0.9 + 0.1 * now.fraction)),
+            else lambda now: progress(now._replace(fraction=0.9 + 0.05 * now.fraction)),
         )
         draws, diagnostics = _joined(draws, diagnostics, plain, rest, settings.k_hat)
+    draws, diagnostics = nested_for_the_rest(
+        jax.random.fold_in(key, 2),
+        observations,
+        forward_model,
+        sampler,
+        draws,
+        diagnostics,
+        None
+        if progress is None
+        else lambda share: progress(Progress(0.95 + 0.05 * share, n, n, "nested sampling")),
+    )
     if progress is not None:
         progress(Progress(1.0, n, n, "done"))
     return Settled(draws, diagnostics)

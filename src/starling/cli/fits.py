@@ -30,6 +30,7 @@ from starling.inference import (
     to_datatree,
 )
 from starling.inference import fit as sample_galaxies
+from starling.inference.nested import nested_for_the_rest
 from starling.published import is_published, open_published
 from starling.runs import Fit, Report, hash_arrays, storage_of, work_on
 from starling.runs.run import parts as parts_of_run
@@ -178,7 +179,8 @@ class _Engine(NamedTuple):
         n = len(observations.flux)
         padded = take(observations, np.minimum(np.arange(size), n - 1))
         draws = _first(sample_galaxies(key, padded, self.model, settings=self.settings, progress=progress), n)
-        return Settled(draws, diagnose(draws))
+        mine = take(observations, np.arange(n))
+        return Settled(*nested_for_the_rest(key, mine, self.model, self.settings, draws, diagnose(draws)))
 
 
 def _sampler(

@@ -1,9 +1,12 @@
 """How to sample: every number that a user may turn."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from starling.inference.kernels import KERNELS, Kernel
 from starling.inference.noise import ModelError, check_model_error
+
+Nested = Literal["none", "quick", "standard", "paper"]
 
 
 @dataclass(frozen=True)
@@ -19,8 +22,9 @@ class SamplerSettings:
     progress is reported. A galaxy that has not converged by then gets up to ``patience`` times ``n_draws``
     transitions, of which ``n_draws`` are kept, evenly spaced. ``together`` galaxies run at once. ``n_descents`` prior
     draws are each descended for ``descent_steps`` to find the modes. ``batch_size`` galaxies make a part of a run on a
-    catalogue. ``error_floor`` is a fraction of the flux; ``model_error`` says what the forward model's own errors
-    count as (``starling.inference.noise``).
+    catalogue. ``nested`` is the preset of nested sampling (``starling.inference.nested``) for galaxies that nothing
+    else has settled, a minute or more for each; it needs dynesty. ``error_floor`` is a fraction of the flux;
+    ``model_error`` says what the forward model's own errors count as (``starling.inference.noise``).
     """
 
     kernel: Kernel = "hmc"
@@ -36,6 +40,7 @@ class SamplerSettings:
     batch_size: int = 64
     together: int = 16
     patience: int = 16
+    nested: Nested = "none"
     error_floor: float = 0.05
     model_error: ModelError = "band"
 
@@ -43,6 +48,8 @@ class SamplerSettings:
         if self.kernel not in KERNELS:
             raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {self.kernel!r}")
         check_model_error(self.model_error)
+        if self.nested not in get_args(Nested):
+            raise ValueError(f"nested must be one of {', '.join(get_args(Nested))}, got {self.nested!r}")
         for name in (
             "n_chains",
             "n_draws",

@@ -33,14 +33,16 @@ def systematic(
     return rng.permutation(np.minimum(index, len(weight) - 1))
 
 
-def chains_of(record: Record, n_draws: int, seed: int) -> Int[np.ndarray, "chain draw"]:
-    """Positions of equally weighted draws, a chain for every quarter of the live points.
+def chains_of(
+    record: Record, n_draws: int, seed: int, n_chains: int = N_CHAINS
+) -> Int[np.ndarray, "chain draw"]:
+    """Positions of equally weighted draws, each chain from its own share of the live points.
 
     Points that replaced each other are of one chain, so that the chains are as independent as parts of one run can be,
     and their R-hat tells of the noise of the run (not of what all of it missed: that takes a second run).
     """
     rng = np.random.default_rng(seed)
-    groups = [np.flatnonzero(record.strand % N_CHAINS == chain) for chain in range(N_CHAINS)]
+    groups = [np.flatnonzero(record.strand % n_chains == chain) for chain in range(n_chains)]
     return np.stack([group[systematic(rng, record.weight[group], n_draws)] for group in groups])
 
 
@@ -89,8 +91,9 @@ def nested_tree(
         for words in zip(check(observations, forward_model), reasons, strict=True)
     ]
     free = forward_model.space.free(observations.fixed)
-    draws = _draws(records, forward_model.space.names, free, settings.n_draws, seed, problems)
-    diagnostics = _diagnostics(records, draws, Thresholds())
+    shape = N_CHAINS, settings.n_draws
+    draws = draws_of(records, forward_model.space.names, free, shape, seed, problems)
+    diagnostics = diagnose_records(records, draws, Thresholds())
     as_chains = SamplerSettings(error_floor=settings.error_floor, model_error=settings.model_error)
     tree = to_datatree(
         draws, observations, forward_model, diagnostics, galaxy=galaxy, settings=as_chains, attrs=attrs
@@ -100,15 +103,16 @@ def nested_tree(
     return tree
 
 
-def _draws(
+def draws_of(
     records: Sequence[Record | None],
     names: tuple[str, ...],
     free: tuple[str, ...],
-    n_draws: int,
+    shape: tuple[int, int],
     seed: int,
     problems: Sequence[str],
 ) -> Draws:
-    n, shape = len(records), (N_CHAINS, n_draws)
+    """Equally weighted draws, ``shape`` chains of so many; NaN where there is no record."""
+    n = len(records)
     theta = np.full((n, *shape, len(names)), np.nan, np.float32)
     remote, log_density = (np.full((n, *shape), np.nan, np.float32) for _ in range(2))
     like = next((record.extra for record in records if record is not None), {})
@@ -116,7 +120,7 @@ def _draws(
     for i, record in enumerate(records):
         if record is None:
             continue
-        chosen = chains_of(record, n_draws, seed)
+        chosen = chains_of(record, shape[1], seed, shape[0])
         theta[i], remote[i] = record.theta[chosen], record.remoteness[chosen]
         log_density[i] = record.log_likelihood[chosen]
         for name, value in record.extra.items():
@@ -137,7 +141,8 @@ def _draws(
     )
 
 
-def _diagnostics(records: Sequence[Record | None], draws: Draws, limits: Thresholds) -> Diagnostics:
+def diagnose_records(records: Sequence[Record | None], draws: Draws, limits: Thresholds) -> Diagnostics:
+    """What the weighted samples are worth, and in words what is wrong."""
     columns = [draws.names.index(name) for name in draws.free]
     rhat, _, _ = convergence(np.moveaxis(draws.theta[..., columns], 0, 2))
     bulk, tail = (np.full(rhat.shape, np.nan) for _ in range(2))
