@@ -77,7 +77,9 @@ def amortised_posterior(
     problems = check(observations, forward_model)
     check_fits(proposal, observations, forward_model)
     n = observations.flux.shape[0]
-    noise = prepare_all(observations, forward_model, settings.error_floor, settings.model_error)
+    noise = prepare_all(
+        observations, forward_model, settings.error_floor, settings.model_error, settings.errors
+    )
     task = _Task(key, observations, noise, forward_model, proposal, settings)
     outcomes: dict[int, Outcome] = {}
     n_stages = len(settings.stages) + (settings.chains is not None)

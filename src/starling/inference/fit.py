@@ -69,7 +69,7 @@ def fit(
     """
     settings = settings or SamplerSettings()
     problems = check(observations, forward_model)
-    check_model(model, settings.model_error)
+    check_model(model, settings.model_error, settings.errors)
     n = observations.flux.shape[0]
     devices = min(jax.device_count(), n)
     batches, size = _batches(parts_of(forward_model, observations.fixed, n), settings.batch_size, devices)
@@ -161,7 +161,9 @@ def _run(
             devices,
         ),
     }
-    noise = prepare_all(observations, forward_model, settings.error_floor, settings.model_error)
+    noise = prepare_all(
+        observations, forward_model, settings.error_floor, settings.model_error, settings.errors
+    )
     yield 0, total, "initialising", None
     chains, n_modes = compiled.begin(key_start, index, observations, noise, forward_model, **static)
     jax.block_until_ready(chains)

@@ -1,8 +1,9 @@
 """How to sample: every number that a user may turn."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starling.inference.chains import Kernel
+from starling.inference.error_model import ErrorModel, check_combination
 from starling.inference.noise import ModelError, check_model_error
 
 
@@ -16,7 +17,7 @@ class SamplerSettings:
     ``n_warmup`` and ``n_draws`` are transitions per chain; both run in pieces of ``chunk``, after each of which the
     progress is reported. ``n_descents`` prior draws are each descended for ``descent_steps`` to find the modes.
     ``batch_size`` galaxies run at once. ``error_floor`` is a fraction of the flux; ``model_error`` says what the
-    forward model's own errors count as (``starling.inference.noise``).
+    forward model's own errors count as (``starling.inference.noise``), ``errors`` what may be wrong beyond that.
     """
 
     kernel: Kernel = "hmc"
@@ -32,11 +33,13 @@ class SamplerSettings:
     batch_size: int = 64
     error_floor: float = 0.05
     model_error: ModelError = "band"
+    errors: ErrorModel = field(default_factory=ErrorModel)
 
     def __post_init__(self) -> None:
         if self.kernel not in ("nuts", "hmc"):
             raise ValueError(f"kernel must be 'nuts' or 'hmc', got {self.kernel!r}")
         check_model_error(self.model_error)
+        check_combination(self.model_error, self.errors)
         for name in (
             "n_chains",
             "n_draws",

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from starling.forward import ForwardModel, KnowsDomain
 from starling.inference.density import FlatDensity, Model, flat_density
+from starling.inference.error_model import ErrorModel
 from starling.inference.noise import ModelError, Noise
 from starling.inference.observation import Observation
 
@@ -18,12 +19,14 @@ def takes_noise(model: Model) -> bool:
     return "noise" in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
 
 
-def check_model(model: Model, model_error: ModelError) -> None:
+def check_model(model: Model, model_error: ModelError, errors: ErrorModel) -> None:
     """ValueError where a model cannot be told of the errors that the settings ask for."""
-    if model_error != "band" and not takes_noise(model):
+    if takes_noise(model):
+        return
+    if model_error != "band" or errors != ErrorModel():
+        what = f"model_error: {model_error}" if model_error != "band" else f"an error model ({errors.words})"
         raise ValueError(
-            f"the model takes no `noise`, which model_error: {model_error} needs: "
-            "take it and hand it on to galaxy_model"
+            f"the model takes no `noise`, which {what} needs: take it and hand it on to galaxy_model"
         )
 
 

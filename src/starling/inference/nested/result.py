@@ -90,7 +90,9 @@ def nested_tree(
     free = forward_model.space.free(observations.fixed)
     draws = _draws(records, forward_model.space.names, free, settings.n_draws, seed, problems)
     diagnostics = _diagnostics(records, draws, Thresholds())
-    as_chains = SamplerSettings(error_floor=settings.error_floor, model_error=settings.model_error)
+    as_chains = SamplerSettings(
+        error_floor=settings.error_floor, model_error=settings.model_error, errors=settings.errors
+    )
     tree = to_datatree(
         draws, observations, forward_model, diagnostics, galaxy=galaxy, settings=as_chains, attrs=attrs
     )
