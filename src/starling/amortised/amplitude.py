@@ -7,7 +7,7 @@ an outlier moves it.
 
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from starling.amortised.features import Seen
 from starling.amortised.mass import Amplitude, best_amplitude
@@ -16,10 +16,11 @@ from starling.inference.outliers import Mixture, suspects
 from starling.inference.zero_points import decorrelate
 
 _REWEIGHTINGS = 3
+_MOST_OUTLIERS = 0.1  # fraction
 
 
 def amplitude_of(
-    model: Float[Array, " band"], seen: Seen, limit: Float[Array, " band"], noise: Noise
+    model: Float[Array, " band"], seen: Seen, limit: Bool[Array, " band"], noise: Noise
 ) -> Amplitude:
     """Mean and deviation of what the ``model`` flux of ONE galaxy is to be multiplied with."""
     if noise.outliers is not None:
@@ -47,6 +48,10 @@ def _reweighted(model: Float[Array, " band"], seen: Seen, noise: Noise) -> Ampli
     """
     outliers = noise.outliers
     assert outliers is not None
+    if isinstance(outliers, Mixture):
+        # a fraction that is not known makes little difference here, and takes long
+        known = jnp.clip(jnp.exp(outliers.log_share) @ outliers.fraction, 0.0, _MOST_OUTLIERS)
+        outliers = Mixture(outliers.width, known[None], jnp.zeros(1))
     none = jnp.zeros_like(seen.mask)
     signal = jnp.where(seen.mask, jnp.abs(model) / seen.error, 0.0)
     flux = jnp.where(seen.mask, seen.flux, 0.0)
