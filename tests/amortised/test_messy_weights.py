@@ -25,7 +25,7 @@ LONGER = replace(SETTINGS, stages=(Stage(2, 250), Stage(6, 700), Stage(8, 2000))
 
 
 def on_grid(model, observation, errors):
-    """Posterior mean and deviation of mass, a and b by summing the density of the chains over a grid."""
+    """Posterior mean and deviation of mass, a and b, and ln Z, by summing the density of the chains over a grid."""
     noise = prepare_noise(observation, model, 0.0, "none", errors)
     density = flat_density(galaxy_model, observation, model, noise=noise)
     x = np.linspace(-4.0, 4.0, 41)
@@ -40,10 +40,13 @@ def on_grid(model, observation, errors):
     log_density = np.asarray(values(jnp.asarray(theta, jnp.float32)), float)
     # the prior of the mass is uniform: over its whitened coordinate the density has a normal more
     score = np.asarray(jax.vmap(lambda t: model.space.unconstrain(t, ("zred",)))(jnp.asarray(theta)))
-    log_density += 0.5 * score[:, 0] ** 2
+    low, high = model.space.bounds
+    log_density += 0.5 * score[:, 0] ** 2 + 0.5 * np.log(2 * np.pi) - np.log(float(high[0] - low[0]))
     weight = np.exp(log_density - log_density.max())
     mean = weight @ grid / weight.sum()
-    return mean, np.sqrt(weight @ (grid - mean) ** 2 / weight.sum())
+    cell = (mass[1] - mass[0]) * (x[1] - x[0]) ** 2
+    evidence = log_density.max() + np.log(weight.sum() * cell)
+    return mean, np.sqrt(weight @ (grid - mean) ** 2 / weight.sum()), evidence
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,8 @@ def test_weights_are_exact(massive, struck, kind):
     settings = replace(LONGER, errors=KINDS[kind])
     result = amortised_posterior(jax.random.key(0), observations, massive, proposal, EVERYTHING, settings)
     assert result.passed.all()
-    mean, sigma = on_grid(massive, take(observations, 0), KINDS[kind])
+    mean, sigma, evidence = on_grid(massive, take(observations, 0), KINDS[kind])
+    assert result.log_evidence[0] == pytest.approx(evidence, abs=5.0 * result.log_evidence_error[0] + 0.02)
     found = result.draws.theta[0].reshape(-1, 4)[:, :3].astype(float)
     np.testing.assert_allclose((found.mean(axis=0) - mean) / sigma, 0.0, atol=0.25)
     np.testing.assert_allclose(found.std(axis=0) / sigma, 1.0, atol=0.2)
@@ -71,7 +75,7 @@ def test_chains_of_the_flow_are_exact(massive, struck, kind):
     proposal = start_proposal(toy_config(), massive)
     settings = replace(NEVER, errors=KINDS[kind])
     result = amortised_posterior(jax.random.key(1), struck, massive, proposal, EVERYTHING, settings)
-    mean, sigma = on_grid(massive, take(struck, 0), KINDS[kind])
+    mean, sigma, _ = on_grid(massive, take(struck, 0), KINDS[kind])
     found = result.draws.theta[0].reshape(-1, 4)[:, :3].astype(float)
     np.testing.assert_allclose((found.mean(axis=0) - mean) / sigma, 0.0, atol=0.25)
     np.testing.assert_allclose(found.std(axis=0) / sigma, 1.0, atol=0.2)

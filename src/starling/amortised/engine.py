@@ -24,12 +24,12 @@ from starling.amortised.importance import (
     galaxy_of,
     places,
     seen_of,
-    spread,
     weighted_draws,
 )
 from starling.amortised.outcome import Amortised, Outcome, gather, judge_chains, judge_weights
 from starling.amortised.proposal import Proposal
 from starling.amortised.settings import AmortisedSettings, LatentChains
+from starling.amortised.struck import spread
 from starling.amortised.trained import Trained
 from starling.forward import ForwardModel
 from starling.inference.compiled import over_galaxies

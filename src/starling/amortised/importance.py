@@ -22,6 +22,7 @@ from starling.amortised.features import Seen
 from starling.amortised.flow import Context
 from starling.amortised.mass import draw_log_mass, log_mass_at
 from starling.amortised.proposal import Proposal
+from starling.amortised.struck import spread, without_outliers
 from starling.forward import ForwardModel
 from starling.inference.likelihood import log_likelihood_at
 from starling.inference.noise import Noise, single_error
@@ -73,18 +74,6 @@ def places(mine: Sequence[str], known: Sequence[str]) -> Int[np.ndarray, " band"
     return np.asarray([known.index(band) if band in known else len(known) for band in mine], int)
 
 
-def spread(seen: Seen, columns: Int[Array, " band"], n_bands: int) -> Seen:
-    """The same galaxy in all the bands of a flow."""
-
-    def put(values: Array, empty: Array) -> Array:
-        return empty.at[columns].set(values, mode="drop")
-
-    zeros = jnp.zeros(n_bands, seen.flux.dtype)
-    return Seen(
-        put(seen.flux, zeros), put(seen.error, zeros + 1.0), put(seen.mask, zeros.astype(bool)), seen.fixed
-    )
-
-
 def weighted_draws(
     key: Array,
     start: Mixture,
@@ -126,6 +115,7 @@ def galaxy_of(
 ) -> Galaxy:
     """ONE galaxy as the flow sees it; ``columns``: where its bands are among the proposal's (``places``)."""
     seen = seen_of(observation, noise, proposal.coordinates)
+    seen = without_outliers(seen, observation.upper_limit, columns, noise, proposal, forward_model)
     context = proposal.context(spread(seen, columns, len(proposal.bands)), seen, forward_model)
     return Galaxy(observation, noise, context)
 
