@@ -21,7 +21,7 @@ KINDS = {
     "free": ErrorModel(likelihood="mixture", f_outlier_phot="free"),
     "zero_points": ErrorModel(zero_points=(ALL,)),
 }
-LONGER = replace(SETTINGS, stages=(Stage(2, 250), Stage(6, 700), Stage(8, 2000)))
+LONGER = replace(SETTINGS, stages=(Stage(8, 1000),))
 
 
 def on_grid(model, observation, errors):

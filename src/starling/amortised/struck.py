@@ -54,7 +54,7 @@ def without_outliers(
         low, high = (end[coordinates.space.index(MASS)] for end in coordinates.space.bounds)
         apart[MASS] = jnp.asarray(0.5 * (low + high), seen.flux.dtype)
 
-    def fit(_: int, mask: Array) -> Array:
+    def fit(_: Array, mask: Array) -> Array:
         told = seen._replace(mask=mask)
         features = proposal.standard.features(spread(told, columns, len(proposal.bands)))
         local = local_of(proposal.flow, features, told, coordinates, forward_model)
