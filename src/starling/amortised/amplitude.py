@@ -16,6 +16,8 @@ from starling.inference.outliers import Mixture, suspects
 from starling.inference.zero_points import decorrelate
 
 _REWEIGHTINGS = 3
+_TAIL = 4.0  # deviations out to which the normal is to cover that tail
+_MOST_WIDER = 0.4
 _MOST_OUTLIERS = 0.1  # fraction
 
 
@@ -38,7 +40,14 @@ def amplitude_of(
     elif noise.whiten is not None:
         m, y = noise.whiten @ m, noise.whiten @ y
     square = jnp.maximum(jnp.sum(m**2), 1e-20)
-    return Amplitude(jnp.sum(m * y) / square, 1.0 / jnp.sqrt(square))
+    best = Amplitude(jnp.sum(m * y) / square, 1.0 / jnp.sqrt(square))
+    return best if noise.marginal is None else _wider(best)
+
+
+def _wider(amplitude: Amplitude) -> Amplitude:
+    """With a tail on the side of large amplitudes: flux / (1 + delta), not flux (1 + delta), is what they are."""
+    relative = amplitude.sigma / jnp.maximum(amplitude.mean, amplitude.sigma)
+    return amplitude._replace(sigma=amplitude.sigma / (1.0 - jnp.minimum(_TAIL * relative, _MOST_WIDER)))
 
 
 def _reweighted(model: Float[Array, " band"], seen: Seen, noise: Noise) -> Amplitude:
