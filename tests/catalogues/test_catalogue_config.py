@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from starling.catalogues import CatalogueError, parse_config, read_config
+from starling.inference import ErrorModel
 from starling.photometry import available_bands
 
 MakeConfig = Callable[..., dict[str, Any]]
@@ -47,6 +48,29 @@ CONFIGS = [
         ({"photometry__pattern": {"flux": "f_", "error": "e_{}"}}, "a pattern needs {} once"),
         ({"photometry__upper_limit": {"sigma": 3}}, "upper_limit: give one of"),
         ({"photometry__error_floor": 5}, "error_floor: Input should be less than 1, not 5"),
+        (
+            {"photometry__likelihood": "cauchy"},
+            "photometry.likelihood: Input should be 'gaussian', 'student_t'",
+        ),
+        ({"photometry__f_outlier": 0.1}, "f_outlier: unknown key; did you mean 'f_outlier_phot'"),
+        ({"photometry__f_outlier_phot": 0.1}, "f_outlier_phot has no effect with likelihood: gaussian"),
+        (
+            {"photometry__likelihood": "student_t", "photometry__model_error": "covariance"},
+            "takes every band apart.*use model_error: band",
+        ),
+        (
+            {"photometry__zero_points": {"groups": {"a": {"bands": ["sdss_g"], "sigma": 0.1}}}},
+            "zero_points.groups.a.bands: 'sdss_g' is not among `bands`; did you mean 'sdss_g0'",
+        ),
+        (
+            {"photometry__zero_points": {"groups": {"a": {"bands": ["sdss_g0"]}}}},
+            "groups.a: give one of `sigma: FRACTION` and `sigma_mag: MAGNITUDES`",
+        ),
+        (
+            {"photometry__bands__sdss_g0": {"name": "g", "error_floor": 2}},
+            "sdss_g0.error_floor: Input should be less than 1, not 2",
+        ),
+        ({"sampler": {"errors": {}}}, "sampler.errors: unknown key"),
         ({"table": None}, "table: this key is needed"),
         ({"output": {"format": "hdf5"}}, "output.format: Input should be 'netcdf' or 'zarr', not 'hdf5'"),
     ],
@@ -106,3 +130,34 @@ def test_the_shipped_configurations_are_valid(path: Path) -> None:
     assert set(config.photometry.bands) <= set(available_bands())
     assert config.table.path is not None
     assert not Path(config.table.path).is_absolute()
+
+
+def test_what_may_be_wrong_with_fluxes_reaches_the_sampler(make_config: MakeConfig) -> None:
+    settings = parse_config(
+        make_config(
+            photometry__likelihood="mixture",
+            photometry__f_outlier_phot="free",
+            photometry__nsigma_outlier_phot=20,
+            photometry__error_floor=0.03,
+            photometry__bands__sdss_g0={"name": "g", "error_floor": 0.1},
+            photometry__zero_points={
+                "treatment": "free",
+                "groups": {
+                    "sdss": {"bands": ["sdss_g0", "sdss_r0"], "sigma": 0.05},
+                    "hst": {"bands": ["wfc3_ir_f160w"], "sigma_mag": 0.1},
+                },
+            },
+        )
+    ).sampler_settings
+    assert settings.error_floor == 0.03
+    errors = settings.errors
+    assert (errors.likelihood, errors.f_outlier_phot, errors.nsigma_outlier_phot) == ("mixture", "free", 20.0)
+    assert errors.error_floors == (("sdss_g0", 0.1),)
+    assert errors.free
+    assert [group.name for group in errors.zero_points] == ["sdss", "hst"]
+    # a tenth of a magnitude is 9.2% of the flux
+    assert [group.sigma for group in errors.zero_points] == pytest.approx([0.05, 0.0921], abs=1e-4)
+
+
+def test_without_such_keys_the_likelihood_is_gaussian(make_config: MakeConfig) -> None:
+    assert parse_config(make_config()).sampler_settings.errors == ErrorModel()

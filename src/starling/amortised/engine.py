@@ -24,12 +24,12 @@ from starling.amortised.importance import (
     galaxy_of,
     places,
     seen_of,
-    spread,
     weighted_draws,
 )
 from starling.amortised.outcome import Amortised, Outcome, gather, judge_chains, judge_weights
 from starling.amortised.proposal import Proposal
 from starling.amortised.settings import AmortisedSettings, LatentChains
+from starling.amortised.struck import spread
 from starling.amortised.trained import Trained
 from starling.forward import ForwardModel
 from starling.inference.compiled import over_galaxies
@@ -77,7 +77,9 @@ def amortised_posterior(
     problems = check(observations, forward_model)
     check_fits(proposal, observations, forward_model)
     n = observations.flux.shape[0]
-    noise = prepare_all(observations, forward_model, settings.error_floor, settings.model_error)
+    noise = prepare_all(
+        observations, forward_model, settings.error_floor, settings.model_error, settings.errors
+    )
     task = _Task(key, observations, noise, forward_model, proposal, settings)
     outcomes: dict[int, Outcome] = {}
     n_stages = len(settings.stages) + (settings.chains is not None)

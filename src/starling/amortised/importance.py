@@ -16,14 +16,16 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from starling.amortised.adapt import Adaptation, Mixture, adapt, log_density
+from starling.amortised.amplitude import amplitude_of
 from starling.amortised.features import Seen
 from starling.amortised.flow import Context
-from starling.amortised.mass import best_amplitude, draw_log_mass, log_mass_at
+from starling.amortised.mass import draw_log_mass, log_mass_at
 from starling.amortised.proposal import Proposal
+from starling.amortised.struck import spread, without_outliers
 from starling.forward import ForwardModel
 from starling.inference.coordinates import MASS, Coordinates
 from starling.inference.likelihood import log_likelihood_at
-from starling.inference.noise import Noise
+from starling.inference.noise import Noise, single_error
 from starling.inference.observation import Observation
 
 _IN_CACHE = 500  # draws at once
@@ -61,7 +63,8 @@ def seen_of(observation: Observation, noise: Noise, coordinates: Coordinates) ->
     """What a flow is told of ONE galaxy; a limit is told as nothing seen, with the limit for its error."""
     limit = observation.upper_limit
     flux = jnp.where(limit, 0.0, observation.flux)
-    error = jnp.where(limit, jnp.hypot(noise.error, observation.flux), noise.error)
+    error = single_error(observation, noise, noise.error)
+    error = jnp.where(limit, jnp.hypot(error, observation.flux), error)
     fixed = [jnp.asarray(observation.fixed[name], flux.dtype) for name in coordinates.fixed]
     return Seen(flux, error, observation.mask, jnp.stack(fixed) if fixed else jnp.zeros(0, flux.dtype))
 
@@ -69,18 +72,6 @@ def seen_of(observation: Observation, noise: Noise, coordinates: Coordinates) ->
 def places(mine: Sequence[str], known: Sequence[str]) -> Int[np.ndarray, " band"]:
     """Where bands are among those that a flow knows; one past the end for those that it does not."""
     return np.asarray([known.index(band) if band in known else len(known) for band in mine], int)
-
-
-def spread(seen: Seen, columns: Int[Array, " band"], n_bands: int) -> Seen:
-    """The same galaxy in all the bands of a flow."""
-
-    def put(values: Array, empty: Array) -> Array:
-        return empty.at[columns].set(values, mode="drop")
-
-    zeros = jnp.zeros(n_bands, seen.flux.dtype)
-    return Seen(
-        put(seen.flux, zeros), put(seen.error, zeros + 1.0), put(seen.mask, zeros.astype(bool)), seen.fixed
-    )
 
 
 def weighted_draws(
@@ -124,6 +115,7 @@ def galaxy_of(
 ) -> Galaxy:
     """ONE galaxy as the flow sees it; ``columns``: where its bands are among the proposal's (``places``)."""
     seen = seen_of(observation, noise, proposal.coordinates)
+    seen = without_outliers(seen, observation.upper_limit, columns, noise, proposal, forward_model)
     context = proposal.context(spread(seen, columns, len(proposal.bands)), seen, forward_model)
     return Galaxy(observation, noise, context)
 
@@ -141,7 +133,7 @@ def _evaluate(
 
     def one(v: Array, log_slope: Array, uniforms: Array) -> Evaluated:
         place = partial(draw_log_mass, uniforms)
-        theta, flux, log_mass = _complete(v, place, coordinates, seen, observation, forward_model)
+        theta, flux, log_mass = _complete(v, place, coordinates, seen, galaxy, forward_model)
         value = log_likelihood_at(observation, forward_model, theta, flux, galaxy.noise)
         return Evaluated(theta, value + coordinates.log_prior(v, theta), log_slope - log_mass)
 
@@ -165,10 +157,11 @@ def _complete(
     place: Callable[..., tuple[Array, Array]],
     coordinates: Coordinates,
     seen: Seen,
-    observation: Observation,
+    galaxy: Galaxy,
     forward_model: ForwardModel,
 ) -> tuple[Float[Array, " param"], Float[Array, " band"], Float[Array, ""]]:
     """All parameters, the flux there, and what ``place`` says beside the log mass (0 where there is none to draw)."""
+    observation, noise = galaxy.observation, galaxy.noise
     fixed = {name: observation.fixed[name] for name in coordinates.fixed}
     if not coordinates.has_mass:
         theta = coordinates.to_theta(v, fixed)
@@ -178,7 +171,7 @@ def _complete(
     reference = 0.5 * (prior.low + prior.high)
     theta = coordinates.to_theta(v, fixed | {MASS: jnp.asarray(reference, v.dtype)})
     flux = forward_model(theta)
-    amplitude = best_amplitude(flux, seen.flux, seen.error, seen.mask)
+    amplitude = amplitude_of(flux, seen, observation.upper_limit, noise)
     log_mass, log_density = place(amplitude, reference, prior.low, prior.high)
     return theta.at[index].set(log_mass), flux * 10.0 ** (log_mass - reference), log_density
 
@@ -195,6 +188,6 @@ def placed(
     seen = seen_of(observation, galaxy.noise, coordinates)
     v, log_slope = proposal.flow.from_normal(galaxy.context, z[:, None])
     place = partial(log_mass_at, score)
-    theta, flux, slope = _complete(v[:, 0], place, coordinates, seen, observation, forward_model)
+    theta, flux, slope = _complete(v[:, 0], place, coordinates, seen, galaxy, forward_model)
     value = log_likelihood_at(observation, forward_model, theta, flux, galaxy.noise)
     return Evaluated(theta, value + coordinates.log_prior(v[:, 0], theta), log_slope[0] + slope)

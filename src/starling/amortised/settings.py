@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from starling.inference.error_model import ErrorModel, check_combination
 from starling.inference.noise import ModelError, check_model_error
 
 
@@ -56,9 +57,16 @@ class AmortisedSettings:
     batch_size: int = 4
     error_floor: float = 0.05
     model_error: ModelError = "band"
+    errors: ErrorModel = field(default_factory=ErrorModel)
 
     def __post_init__(self) -> None:
         check_model_error(self.model_error)
+        check_combination(self.model_error, self.errors)
+        if self.errors.free:
+            raise ValueError(
+                "a flow does not sample zero points: integrate them out (`zero_points: {treatment: marginalise}`), "
+                "or fit with chains alone (`model: {flow: none}`)"
+            )
         if not self.stages or any(
             stage.draws < 50 or stage.draws % 2 or stage.rounds < 1 for stage in self.stages
         ):

@@ -50,6 +50,7 @@ def settle(
         n_draws=sampler.n_draws,
         error_floor=sampler.error_floor,
         model_error=sampler.model_error,
+        errors=sampler.errors,
     )
     n = len(observations.flux)
 

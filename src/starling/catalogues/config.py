@@ -17,8 +17,10 @@ from pydantic import (
 )
 
 from starling.catalogues.errors import CatalogueError
+from starling.catalogues.errors_config import ErrorKeys
 from starling.catalogues.units import Unit, parse_unit
 from starling.configuration import Section, check, explain, nearest, read_yaml
+from starling.inference.error_model import ErrorModel, check_combination
 from starling.inference.noise import ModelError
 from starling.inference.settings import SamplerSettings
 
@@ -117,6 +119,7 @@ class BandConfig(Section):
     upper_limit: UpperLimitConfig | None = None
     correction: Annotated[float, Field(gt=0)] = 1.0
     calibration_error: Fraction = 0.0
+    error_floor: Fraction | None = None
 
     @property
     def own_unit(self) -> Unit | None:
@@ -148,9 +151,10 @@ class Pattern(Section):
         return value
 
 
-class Photometry(Section):
+class Photometry(ErrorKeys):
     """Bands, their columns and units, what counts as missing, and the error model.
 
+    A band's own ``error_floor`` is in place of the common one.
     ``model_error`` is what the emulator's own errors count as: one number per ``band``, their full ``covariance``, one
     that depends on the parameters (``local``), or ``none`` of them.
     """
@@ -194,6 +198,17 @@ class Photometry(Section):
     def _unit_is_known(self) -> "Photometry":
         _ = self.common_unit
         return self
+
+    @model_validator(mode="after")
+    def _error_model_is_known(self) -> "Photometry":
+        check_combination(self.model_error, self.errors)
+        return self
+
+    @property
+    def errors(self) -> ErrorModel:
+        """What may be wrong with fluxes beyond their errors."""
+        floors = {name: one.error_floor for name, one in self.bands.items() if one.error_floor is not None}
+        return self.error_model(floors, tuple(self.bands))
 
     @property
     def common_unit(self) -> Unit:
@@ -258,7 +273,7 @@ class FitConfig(Section):
     @property
     def sampler_settings(self) -> SamplerSettings:
         """How to sample: the ``sampler`` section, with the errors of the photometry."""
-        errors = {"error_floor": self.photometry.error_floor, "model_error": self.photometry.model_error}
+        errors = {name: getattr(self.photometry, name) for name in ("error_floor", "model_error", "errors")}
         known = [field.name for field in fields(SamplerSettings) if field.name not in errors]
         for name in self.sampler:
             if name not in known:

@@ -106,7 +106,14 @@ def fit_of(
 ) -> Planned:
     """The run of a catalogue. A path of a flow counts from ``folder``."""
     settings, model = config.sampler_settings, emulator.model.select(catalogue.bands)
-    flow, words = choose_flow(config.model.flow, config.model.emulator, folder, model, catalogue.observations)
+    flow, words = choose_flow(
+        config.model.flow,
+        config.model.emulator,
+        folder,
+        model,
+        catalogue.observations,
+        free_zero_points=settings.errors.free,
+    )
     provenance = {
         "config": config.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         "emulator": {key: emulator.header[key] for key in HEADER_KEYS if key in emulator.header},

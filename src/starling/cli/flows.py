@@ -22,7 +22,13 @@ class Chosen(NamedTuple):
 
 
 def choose_flow(
-    name: str, emulator: str, folder: Path, forward_model: ForwardModel, observations: Observation
+    name: str,
+    emulator: str,
+    folder: Path,
+    forward_model: ForwardModel,
+    observations: Observation,
+    *,
+    free_zero_points: bool = False,
 ) -> Chosen:
     """The flow ``name`` (a path counts from ``folder``) for an emulator's name or path and these galaxies.
 
@@ -30,6 +36,13 @@ def choose_flow(
     """
     if name == NONE:
         return Chosen(None, "chains alone, as configured")
+    if free_zero_points:
+        if name != AUTO:
+            raise ValueError(
+                "model.flow: a flow does not sample zero points: `zero_points: {treatment: marginalise}` integrates "
+                "them out, `model: {flow: none}` samples them with chains"
+            )
+        return Chosen(None, "chains alone: zero points are sampled, which a flow does not")
     if name != AUTO:
         archive = load_proposal(folder / name)
         check_fits(archive.proposal, observations, forward_model)

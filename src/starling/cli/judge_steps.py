@@ -48,7 +48,12 @@ def judge_catalogue(
     """Sample every galaxy of a catalogue and write posterior, summary, findings and report into ``folder``."""
     config, emulator, catalogue, _ = inputs
     photometry = config.photometry
-    settings = replace(how.settings, error_floor=photometry.error_floor, model_error=photometry.model_error)
+    settings = replace(
+        how.settings,
+        error_floor=photometry.error_floor,
+        model_error=photometry.model_error,
+        errors=photometry.errors,
+    )
     how = how._replace(settings=settings)
     model = emulator.model.select(catalogue.bands)
     how.model["sha256"] = hash_arrays((model, catalogue.bands))

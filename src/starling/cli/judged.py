@@ -15,7 +15,7 @@ from starling.cli.fits import Emulator, open_emulator
 from starling.cli.simulator import describe_model, named_tables
 from starling.emulators.config import SimulatorConfig
 from starling.forward import ForwardModel
-from starling.inference import Observation, observe
+from starling.inference import ErrorModel, Observation, observe
 from starling.inference.nested import NestedSettings, sample_galaxy, save_record
 from starling.runs import hash_arrays
 from starling.sps import exact_model
@@ -117,7 +117,8 @@ def open_galaxies(settings: Mapping[str, Any]) -> Iterator[Callable[[int], str]]
     """
     keep_compiled()
     folder, about = Path(settings["folder"]), settings["about"]
-    how = NestedSettings(**settings["settings"])
+    given = settings["settings"]
+    how = NestedSettings(**{**given, "errors": ErrorModel.from_dict(given["errors"])})
     model = open_judged(settings["model"])
 
     def sample(row: int) -> str:

@@ -2,6 +2,7 @@
 
 from starling.inference.convergence import Thresholds
 from starling.inference.diagnostics import Diagnostics, diagnose
+from starling.inference.error_model import ErrorModel, ZeroPoint
 from starling.inference.fit import Draws, Progress, fit
 from starling.inference.likelihood import galaxy_model, log_likelihood, log_likelihood_at
 from starling.inference.noise import ModelError, Noise, prepare_noise, total_error
@@ -13,12 +14,14 @@ from starling.inference.summary import summary_table
 __all__ = [
     "Diagnostics",
     "Draws",
+    "ErrorModel",
     "ModelError",
     "Noise",
     "Observation",
     "Progress",
     "SamplerSettings",
     "Thresholds",
+    "ZeroPoint",
     "diagnose",
     "fit",
     "galaxy_model",

@@ -63,7 +63,9 @@ def sample_batch(
     settings = common.settings
     index = np.append(batch.rows, np.full(common.size - len(batch.rows), batch.rows[0]))
     observations = take(common.observations, index)
-    noise = prepare_all(observations, batch.model, settings.error_floor, settings.model_error)
+    noise = prepare_all(
+        observations, batch.model, settings.error_floor, settings.model_error, settings.errors
+    )
     numbers = jnp.asarray(common.numbers[index])
     key_start, key_chain = jax.random.split(common.key)
     static: dict[str, Any] = {"model": common.model, "static": static_of(settings, common.devices)}

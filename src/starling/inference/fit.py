@@ -73,7 +73,7 @@ def fit(
     """
     settings = settings or SamplerSettings()
     problems = check(observations, forward_model)
-    check_model(model, settings.model_error)
+    check_model(model, settings.model_error, settings.errors)
     n = observations.flux.shape[0]
     devices = min(jax.device_count(), n)
     parts = parts_of(forward_model, observations.fixed, n)

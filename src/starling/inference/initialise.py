@@ -14,12 +14,11 @@ import jax.numpy as jnp
 from blackjax.mcmc.hmc import HMCState
 from jax import Array
 from jax.scipy.linalg import cho_factor, cho_solve, solve_triangular
-from jax.scipy.special import log_ndtr
 from jaxtyping import Float
 
 from starling.forward import ForwardModel
 from starling.inference.density import FlatDensity
-from starling.inference.likelihood import independent_residuals, residuals
+from starling.inference.likelihood import curvature, independent_residuals, residuals
 from starling.inference.noise import Noise
 from starling.inference.observation import Observation
 
@@ -52,20 +51,20 @@ def evaluate(
     position: Float[Array, " dim"],
 ) -> Optimum:
     """Log density, gradient and J^T W J + K^T K at ``position``; W is the inverse of the residuals' covariance (without
-    its dependence on the parameters), in limits the curvature of -log Phi. K is the Jacobian of prior-whitened
-    coordinates, mostly the identity.
+    its dependence on the parameters); limits and outliers count as ``curvature`` says. K is the Jacobian of
+    prior-whitened coordinates, mostly the identity.
 
     One forward-mode pass gives all of it, so the network is compiled once.
     """
 
     def value(position: Float[Array, " dim"]) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
-        flux = density.sites(position)["flux"]
+        sites = density.sites(position)
+        flux = sites.get("calibrated", sites["flux"])
         both = density.log_density(position), independent_residuals(observation, flux, noise)
         return (*both, density.white(position)), both
 
     (gradient, jacobian, white), (log_density, z) = jax.jacfwd(value, has_aux=True)(position)
-    hazard = jnp.exp(-0.5 * z**2 - 0.9189385 - log_ndtr(z))
-    weight = jnp.where(observation.upper_limit, jnp.clip(hazard * (hazard + z), 0.0, 1.0), 1.0)
+    weight = curvature(observation, z, noise)
     hessian = (jacobian * weight[:, None]).T @ jacobian + white.T @ white
     return Optimum(position, log_density, gradient, hessian)
 

@@ -10,6 +10,10 @@ at the observed flux, the covariance of the residuals is
 
 Bands that are not used have a row of the identity. Upper limits have one too: their probability is that of one normal
 variable, with the variance of ``band``, and does not know how far off the model is in the other bands.
+
+An ``ErrorModel`` adds floors of single bands, zero points (``starling.inference.zero_points``) and outliers
+(``starling.inference.outliers``). All of that is in the ``Noise`` of a galaxy: whoever evaluates a likelihood with it
+evaluates the same.
 """
 
 from functools import partial
@@ -17,12 +21,16 @@ from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Float
 
 from starling.forward import ForwardModel, KnowsErrors
+from starling.inference.error_model import ErrorModel, check_combination
 from starling.inference.observation import Observation
+from starling.inference.outliers import Outliers, outliers_of
+from starling.inference.zero_points import ZeroPoints, scatter, zero_points_of
 
 ModelError = Literal["band", "covariance", "local", "none"]
 # Added to the diagonal of correlation matrices: in float32 a smaller eigenvalue is not known anyway.
@@ -33,12 +41,16 @@ class Noise(NamedTuple):
     """``error``: one sigma of each band alone, maggies; 1 in bands that are not used.
 
     ``whiten`` (for "covariance") makes residuals over ``error`` independent standard normals: the inverse of the lower
-    Cholesky factor of their correlation matrix. ``known`` (for "local") is ``error`` without the model's own.
+    Cholesky factor of their correlation matrix. ``known`` (for "local") is ``error`` without the model's own. Zero
+    points are ``marginal`` (integrated out) or ``free`` (sampled); of limits ``error`` has those that are marginal.
     """
 
     error: Float[Array, " band"]
     whiten: Float[Array, "band band"] | None = None
     known: Float[Array, " band"] | None = None
+    outliers: Outliers | None = None
+    marginal: ZeroPoints | None = None
+    free: ZeroPoints | None = None
 
 
 def check_model_error(kind: str) -> None:
@@ -73,9 +85,34 @@ def prepare_noise(
     forward_model: ForwardModel,
     error_floor: float | Array = 0.05,
     model_error: ModelError = "band",
+    errors: ErrorModel | None = None,
 ) -> Noise:
     """The errors of ONE galaxy; ValueError where the forward model does not know its errors so well."""
     check_model_error(model_error)
+    errors = errors or ErrorModel()
+    check_combination(model_error, errors)
+    errors.check_bands(forward_model.bands)
+    own = [errors.floor_of(band) for band in forward_model.bands]
+    if errors.error_floors:
+        has_own = np.asarray([floor is not None for floor in own])
+        error_floor = jnp.where(has_own, jnp.asarray([floor or 0.0 for floor in own]), error_floor)
+    noise = _independent_of_outliers(observation, forward_model, error_floor, model_error)
+    noise = noise._replace(outliers=outliers_of(errors, len(forward_model.bands)))
+    if not errors.zero_points:
+        return noise
+    zero = zero_points_of(errors, forward_model.bands)
+    if errors.free:
+        return noise._replace(free=zero)
+    limit = observation.upper_limit & observation.mask
+    of_limit = scatter(zero) * jnp.where(limit, observation.flux, 0.0)
+    known = None if noise.known is None else jnp.hypot(noise.known, of_limit)
+    return noise._replace(error=jnp.hypot(noise.error, of_limit), known=known, marginal=zero)
+
+
+def _independent_of_outliers(
+    observation: Observation, forward_model: ForwardModel, error_floor: float | Array, model_error: ModelError
+) -> Noise:
+    """Errors, floors and the forward model's own errors."""
     known, total = known_error(observation, error_floor), total_error(observation, forward_model, error_floor)
     if model_error == "none":
         return Noise(known)
@@ -100,15 +137,29 @@ def prepare_noise(
     return Noise(total, whiten=solve_triangular(factor, jnp.eye(share.size), lower=True))
 
 
-@partial(jax.jit, static_argnames="model_error")
+def single_error(
+    observation: Observation, noise: Noise, error: Float[Array, " band"]
+) -> Float[Array, " band"]:
+    """One sigma of each band by itself: ``error`` with the scatter of its zero point at the observed flux."""
+    zero = noise.marginal if noise.free is None else noise.free
+    if zero is None:
+        return error
+    there = observation.mask if noise.marginal is None else observation.mask & ~observation.upper_limit
+    return jnp.hypot(error, scatter(zero) * jnp.where(there, observation.flux, 0.0))
+
+
+@partial(jax.jit, static_argnames=("model_error", "errors"))
 def prepare_all(
     observations: Observation,
     forward_model: ForwardModel,
     error_floor: float | Array,
     model_error: ModelError,
+    errors: ErrorModel | None = None,
 ) -> Noise:
     """``prepare_noise`` of every galaxy of a batch."""
-    return jax.vmap(lambda one: prepare_noise(one, forward_model, error_floor, model_error))(observations)
+    return jax.vmap(lambda one: prepare_noise(one, forward_model, error_floor, model_error, errors))(
+        observations
+    )
 
 
 def local_error(

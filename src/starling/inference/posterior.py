@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax import Array
-from jaxtyping import Float
 
 from starling.forward import PROPERTIES, ForwardModel
+from starling.inference.band_quality import band_variables
 from starling.inference.diagnostics import Diagnostics, Weights
 from starling.inference.fit import Draws
-from starling.inference.noise import ModelError, local_error, prepare_noise
+from starling.inference.likelihood import ZERO_POINTS
 from starling.inference.observation import Observation
 from starling.inference.settings import SamplerSettings
 
@@ -38,27 +37,6 @@ def _predict(forward_model: ForwardModel, theta: Array) -> Array:
 @jax.jit
 def _properties(forward_model: ForwardModel, theta: Array) -> dict[str, Array]:
     return jax.vmap(forward_model.properties)(theta)
-
-
-@partial(jax.jit, static_argnames="model_error")
-def _errors(
-    forward_model: ForwardModel,
-    observations: Observation,
-    error_floor: Array,
-    theta: Float[Array, "galaxy draw param"],
-    model_error: ModelError,
-) -> Float[Array, "galaxy band"]:
-    """One sigma of every flux, as root mean square over the draws where it depends on the parameters."""
-
-    def one(observation: Observation, theta: Array) -> Array:
-        noise = prepare_noise(observation, forward_model, error_floor, model_error)
-        if noise.known is None:
-            return noise.error
-        error = jax.vmap(lambda at: local_error(observation, forward_model, at, noise))(theta)
-        # over the constant one, since the square of a faint flux has no place in float32
-        return noise.error * jnp.sqrt(jnp.mean((error / noise.error) ** 2, axis=0))
-
-    return jax.vmap(one)(observations, theta)
 
 
 def _in_pieces(function: Any, forward_model: ForwardModel, theta: np.ndarray) -> Any:
@@ -125,9 +103,19 @@ def to_datatree(
         name: _sampled(value, *(f"{name}_{i}" for i in range(value.ndim - 3)))
         for name, value in draws.extra.items()
     }
+    groups_of_bands = settings.errors.zero_points if ZERO_POINTS in extra else ()
+    if groups_of_bands:
+        sigma = np.asarray([group.sigma for group in groups_of_bands])
+        extra[ZERO_POINTS] = _sampled(
+            draws.extra[ZERO_POINTS] * sigma,
+            "zero_point",
+            units="1",
+            long_name="factor on the model's flux, minus 1",
+        )
     sample = {"chain": np.arange(n_chains), "draw": np.arange(n_draws), "galaxy": ids}
     ratio = {"sfr_ratio": [int(m[1]) for name in draws.free if (m := _RATIO.match(name))]}
     ratio = ratio if ratio["sfr_ratio"] else {}
+    named = {"zero_point": [group.name for group in groups_of_bands]} if groups_of_bands else {}
 
     properties = _in_pieces(_properties, forward_model, draws.theta)
     trailing = {"sfh": ("sfh_bin",), "sfh_edges_gyr": ("sfh_edge",)}
@@ -143,12 +131,11 @@ def to_datatree(
     thinned = draws.theta[:, :, ::predictive_every]
     predicted = _in_pieces(_predict, forward_model, thinned)
     per_band, maggies = ("galaxy", "band"), {"units": "maggies"}
-    at_draws = jnp.asarray(thinned.reshape(n_galaxies, -1, thinned.shape[-1]))
-    floor = jnp.asarray(settings.error_floor)
-    error = np.asarray(_errors(forward_model, observations, floor, at_draws, settings.model_error))
+    score = draws.extra[ZERO_POINTS][:, :, ::predictive_every] if groups_of_bands else None
+    of_bands = band_variables(observations, forward_model, settings, thinned, predicted, score)
     by_parameter = {"parameter": np.asarray(diagnostics.names), "galaxy": ids}
     groups = {
-        "posterior": xr.Dataset(_by_name(columns, _sampled, described) | extra, sample | ratio),
+        "posterior": xr.Dataset(_by_name(columns, _sampled, described) | extra, sample | ratio | named),
         "derived": xr.Dataset(derived, sample),
         "sample_stats": xr.Dataset(
             {
@@ -178,8 +165,8 @@ def to_datatree(
                 "flux_err": (per_band, np.asarray(observations.flux_err), maggies),
                 "mask": (per_band, np.asarray(observations.mask)),
                 "upper_limit": (per_band, np.asarray(observations.upper_limit)),
-                "flux_err_total": (per_band, np.where(observations.mask, error, np.nan), maggies),
-            },
+            }
+            | of_bands.observed,
             {"galaxy": ids, "band": bands},
         ),
         "constant_data": xr.Dataset(
@@ -209,7 +196,8 @@ def to_datatree(
                 ),
                 "passed": ("galaxy", diagnostics.passed),
                 "flag": ("galaxy", np.asarray(diagnostics.flag, dtype=str)),
-            },
+            }
+            | of_bands.galaxies,
             by_parameter,
         ),
     }
@@ -230,6 +218,7 @@ def to_datatree(
         "versions": json.dumps(_versions()),
         "parameter_space": json.dumps(space.to_dict()),
         "sampler": json.dumps(asdict(settings)),
+        "likelihood": settings.errors.words,
     } | {
         name: value if isinstance(value, str | int | float) else json.dumps(value)
         for name, value in (attrs or {}).items()

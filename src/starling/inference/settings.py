@@ -1,8 +1,9 @@
 """How to sample: every number that a user may turn."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from starling.inference.error_model import ErrorModel, check_combination
 from starling.inference.kernels import KERNELS, Kernel
 from starling.inference.noise import ModelError, check_model_error
 
@@ -24,7 +25,8 @@ class SamplerSettings:
     draws are each descended for ``descent_steps`` to find the modes. ``batch_size`` galaxies make a part of a run on a
     catalogue. ``nested`` is the preset of nested sampling (``starling.inference.nested``) for galaxies that nothing
     else has settled, a minute or more for each; it needs dynesty. ``error_floor`` is a fraction of the flux;
-    ``model_error`` says what the forward model's own errors count as (``starling.inference.noise``).
+    ``model_error`` says what the forward model's own errors count as (``starling.inference.noise``), ``errors`` what
+    may be wrong beyond that.
     """
 
     kernel: Kernel = "hmc"
@@ -43,11 +45,13 @@ class SamplerSettings:
     nested: Nested = "none"
     error_floor: float = 0.05
     model_error: ModelError = "band"
+    errors: ErrorModel = field(default_factory=ErrorModel)
 
     def __post_init__(self) -> None:
         if self.kernel not in KERNELS:
             raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {self.kernel!r}")
         check_model_error(self.model_error)
+        check_combination(self.model_error, self.errors)
         if self.nested not in get_args(Nested):
             raise ValueError(f"nested must be one of {', '.join(get_args(Nested))}, got {self.nested!r}")
         for name in (

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from starling.forward import ForwardModel, KnowsDomain
 from starling.inference.density import FlatDensity, Model, flat_density
+from starling.inference.error_model import ErrorModel
 from starling.inference.likelihood import galaxy_model
 from starling.inference.noise import ModelError, Noise
 from starling.inference.observation import Observation
@@ -20,12 +21,14 @@ def takes_noise(model: Model) -> bool:
     return "noise" in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
 
 
-def check_model(model: Model, model_error: ModelError) -> None:
+def check_model(model: Model, model_error: ModelError, errors: ErrorModel) -> None:
     """ValueError where a model cannot be told of the errors that the settings ask for."""
-    if model_error != "band" and not takes_noise(model):
+    if takes_noise(model):
+        return
+    if model_error != "band" or errors != ErrorModel():
+        what = f"model_error: {model_error}" if model_error != "band" else f"an error model ({errors.words})"
         raise ValueError(
-            f"the model takes no `noise`, which model_error: {model_error} needs: "
-            "take it and hand it on to galaxy_model"
+            f"the model takes no `noise`, which {what} needs: take it and hand it on to galaxy_model"
         )
 
 
@@ -38,9 +41,10 @@ def galaxy_density(
 ) -> FlatDensity:
     """The log density of one galaxy; a model that takes no ``noise`` makes its own from ``error_floor``.
 
-    That of ``galaxy_model`` itself is in the coordinates of ``starling.inference.shear``, where there is a mass.
+    That of ``galaxy_model`` itself is in the coordinates of ``starling.inference.shear``, where there is a mass and no zero point
+    is sampled with it.
     """
-    if model is galaxy_model and can_shear(forward_model, observation):
+    if model is galaxy_model and noise.free is None and can_shear(forward_model, observation):
         return sheared(observation, forward_model, noise)
     prepared = {"noise": noise} if takes_noise(model) else {}
     return flat_density(model, observation, forward_model, error_floor=error_floor, **prepared)

@@ -41,7 +41,8 @@ def nested_for_the_rest(
     rows = [row for row in np.flatnonzero(~hopeless).tolist() if not draws.problems[row]]
     if not rows:
         return draws, diagnostics
-    settings = preset(sampler.nested, error_floor=sampler.error_floor, model_error=sampler.model_error)
+    errors = {name: getattr(sampler, name) for name in ("error_floor", "model_error", "errors")}
+    settings = preset(sampler.nested, **errors)
     records: list[Record | None] = []
     for done, row in enumerate(rows):
         if progress is not None:

@@ -94,7 +94,9 @@ def nested_tree(
     shape = N_CHAINS, settings.n_draws
     draws = draws_of(records, forward_model.space.names, free, shape, seed, problems)
     diagnostics = diagnose_records(records, draws, Thresholds())
-    as_chains = SamplerSettings(error_floor=settings.error_floor, model_error=settings.model_error)
+    as_chains = SamplerSettings(
+        error_floor=settings.error_floor, model_error=settings.model_error, errors=settings.errors
+    )
     tree = to_datatree(
         draws, observations, forward_model, diagnostics, galaxy=galaxy, settings=as_chains, attrs=attrs
     )

@@ -47,14 +47,16 @@ def sample_galaxy(
     Raises ImportError where dynesty is not installed, ValueError where nothing is free or the model does not fit.
     """
     require_dynesty()
-    check_model(model, settings.model_error)
+    check_model(model, settings.model_error, settings.errors)
     if not forward_model.space.free(observation.fixed):
         raise ValueError("every parameter is fixed: nothing to fit")
     fixed = {name: np.asarray(value)[None] for name, value in observation.fixed.items()}
     forward_model = parts_of(forward_model, fixed, 1)[0].model
     cpu, wall = time.process_time(), time.perf_counter()
     batch_of_one = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], observation)
-    noise = prepare_all(batch_of_one, forward_model, settings.error_floor, settings.model_error)
+    noise = prepare_all(
+        batch_of_one, forward_model, settings.error_floor, settings.model_error, settings.errors
+    )
     galaxy = Galaxy(observation, jax.tree.map(lambda leaf: leaf[0], noise), forward_model)
     static = Static(model, settings.error_floor, settings.slices)
     # traced, not run: outside of compiled code every operation of the model would be compiled by itself

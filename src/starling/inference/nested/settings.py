@@ -1,8 +1,9 @@
 """How the judge samples: presets from a quick look to what a paper trusts."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from starling.inference.error_model import ErrorModel, check_combination
 from starling.inference.noise import ModelError, check_model_error
 
 
@@ -16,8 +17,8 @@ class NestedSettings:
     parameter away from the one that it starts from; with 1, dynesty's default, points are far from independent, and
     two runs differ by much more than the weights and the error of the evidence say. ``lanes`` new points are made at
     once, in one compiled call; 1 is dynesty's own code, point by point. ``n_draws`` equally weighted draws in each of
-    four chains are kept. ``max_calls`` bounds the likelihood calls of a galaxy. ``error_floor`` and ``model_error`` as
-    in ``SamplerSettings``.
+    four chains are kept. ``max_calls`` bounds the likelihood calls of a galaxy. ``error_floor``, ``model_error``
+    and ``errors`` as in ``SamplerSettings``.
     """
 
     n_live: int = 1000
@@ -29,9 +30,11 @@ class NestedSettings:
     max_calls: int = 10**9
     error_floor: float = 0.05
     model_error: ModelError = "band"
+    errors: ErrorModel = field(default_factory=ErrorModel)
 
     def __post_init__(self) -> None:
         check_model_error(self.model_error)
+        check_combination(self.model_error, self.errors)
         for name in ("n_live", "slices", "lanes", "n_draws", "max_calls"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
