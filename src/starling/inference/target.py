@@ -41,8 +41,8 @@ def galaxy_density(
 ) -> FlatDensity:
     """The log density of one galaxy; a model that takes no ``noise`` makes its own from ``error_floor``.
 
-    That of ``galaxy_model`` itself is in the coordinates of ``starling.inference.shear``, where there is a mass and no zero point
-    is sampled with it.
+    That of ``galaxy_model`` itself is in the coordinates of ``starling.inference.shear``, where there is a mass, and no
+    zero point is sampled with it.
     """
     if model is galaxy_model and noise.free is None and can_shear(forward_model, observation):
         return sheared(observation, forward_model, noise)
