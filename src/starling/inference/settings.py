@@ -12,7 +12,7 @@ Nested = Literal["none", "quick", "standard", "paper"]
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """How to sample. The defaults were chosen by measuring on mocks of the default emulator (benchmarks/inference.py).
+    """How to sample.
 
     ``kernel``: "hmc" (leapfrog steps jittered about ``mean_steps``, the same for all galaxies of a batch), "chees" (the
     same, with the mean length adapted to each galaxy), "nuts" (BlackJAX's) and "numpyro_nuts", with trees of up to
@@ -41,7 +41,7 @@ class SamplerSettings:
     descent_steps: int = 30
     batch_size: int = 64
     together: int = 16
-    patience: int = 16
+    patience: int = 8
     nested: Nested = "none"
     error_floor: float = 0.05
     model_error: ModelError = "band"
