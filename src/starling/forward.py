@@ -58,6 +58,14 @@ class KnowsErrors(Protocol):
 
 
 @runtime_checkable
+class LinearInMass(Protocol):
+    """A forward model that says whether its flux is in proportion to ``10**logmass``: chains then take the mass out."""
+
+    @property
+    def linear_in_mass(self) -> bool: ...
+
+
+@runtime_checkable
 class KnowsDomain(Protocol):
     """A forward model that is to be trusted in a part of its space only."""
 

@@ -11,7 +11,7 @@ from toy_flows import EVERYTHING, NEVER, SETTINGS, linear_data
 
 from starling.amortised import Archive, settle
 from starling.inference import SamplerSettings, to_datatree
-from starling.inference.nested import PRESETS
+from starling.inference.nested import PRESETS, rest
 from starling.inference.settings import Nested
 from starling.inference.summary import summary_table
 
@@ -65,19 +65,36 @@ def test_nested_sampling_is_the_last_resort(plain, untrained):
     pytest.importorskip("dynesty")
     observations = linear_data(plain, 2)
     archive = Archive(untrained, EVERYTHING, {})
-    known, _ = _settle(plain, untrained, observations, SETTINGS)
+    known, known_found = _settle(plain, untrained, observations, SETTINGS)
     hopeless = replace(NEVER, chains=None, ess=1e9)
     brief = replace(SAMPLER, n_warmup=50, n_draws=50, patience=1, nested="quick")
     draws, found = settle(jax.random.key(0), observations, plain, archive, brief, hopeless)
     assert found.weights.stage == ("nested", "nested")
     assert found.passed.all()
     assert np.all(found.ess_bulk >= 400.0)
-    assert np.all(np.isfinite(found.weights.log_evidence))
+    evidence = found.weights.log_evidence
+    np.testing.assert_allclose(evidence, known_found.weights.log_evidence, atol=1.0)
     columns = [draws.names.index(name) for name in draws.free]
     for row in range(2):
         a, b = (one.theta[row][..., columns].reshape(-1, len(columns)) for one in (draws, known))
         np.testing.assert_allclose(a.mean(axis=0), b.mean(axis=0), atol=0.35 * b.std(axis=0).max())
         np.testing.assert_allclose(a.std(axis=0), b.std(axis=0), rtol=0.3)
+
+
+def test_nested_sampling_that_fails_is_a_flag(plain, untrained, monkeypatch):
+    pytest.importorskip("dynesty")
+
+    def fails(*_arguments):
+        raise RuntimeError("no point above the threshold")
+
+    monkeypatch.setattr(rest, "sample_galaxy", fails)
+    archive = Archive(untrained, EVERYTHING, {})
+    brief = replace(SAMPLER, n_warmup=50, n_draws=50, patience=1, nested="standard")
+    hopeless = replace(NEVER, chains=None, ess=1e9)
+    draws, found = settle(jax.random.key(0), linear_data(plain, 2), plain, archive, brief, hopeless)
+    assert found.weights.stage == ("unsettled", "unsettled")
+    assert all("nested sampling failed too: no point above" in flag for flag in found.flag)
+    assert np.all(np.isfinite(draws.theta))
 
 
 def test_presets_of_the_last_resort_are_those_of_the_judge():

@@ -13,7 +13,7 @@ from toy_emulators import toy_stitched
 from toy_tables import make_toy_tables
 
 from starling.emulators.files import load_default
-from starling.forward import PROPERTIES, ForwardModel, linearise
+from starling.forward import PROPERTIES, ForwardModel, LinearInMass, linearise
 from starling.published import parrot_model, speculator_model
 from starling.sps import exact_model
 
@@ -102,6 +102,9 @@ def test_maggies_of_one_galaxy_and_of_many(model: ForwardModel, theta: jax.Array
 def test_mass_scales_flux(model: ForwardModel, theta: jax.Array) -> None:
     heavier = theta.at[:, model.space.index("logmass")].add(1.0)
     assert np.allclose(fluxes(model, heavier), 10.0 * fluxes(model, theta), rtol=1e-4, atol=0.0)
+    if isinstance(model, LinearInMass):
+        massive = theta.at[:, model.space.index("logmass")].add(3.0)
+        assert np.allclose(fluxes(model, massive), 1e3 * fluxes(model, theta), rtol=1e-4, atol=0.0)
 
 
 def test_gradient_against_finite_differences(model: ForwardModel) -> None:

@@ -10,8 +10,9 @@ import pytest
 from starling.forward import PROPERTIES
 from starling.inference import SamplerSettings, compiled, diagnose, fit, galaxy_model, observe, take
 from starling.inference.density import flat_density
-from starling.inference.noise import prepare_all
-from starling.inference.shear import can_shear, sheared
+from starling.inference.error_model import ErrorModel, ZeroPoint
+from starling.inference.noise import prepare_all, prepare_noise
+from starling.inference.shear import best_mass, can_shear, sheared
 from starling.inference.target import galaxy_density
 from starling.parameters import Parameter, ParameterSpace
 from starling.priors import MassMetallicity, TruncatedNormal, Uniform
@@ -43,6 +44,8 @@ class MassiveModel:
         values = self.space.unpack(theta)
         shape = jnp.exp(self.matrix @ jnp.stack([values["a"], values["logzsol"]]))
         return SCALE * shape * 10.0 ** (values["logmass"] - 10.0)
+
+    linear_in_mass = True
 
     def flux_error(self, flux):
         return 0.01 * jnp.abs(flux)
@@ -166,3 +169,28 @@ def test_other_models_and_spaces_go_without(model, data):
     np.testing.assert_array_equal(density.white(x), x)
     known = observation._replace(fixed={"logmass": jnp.asarray(10.0)})
     assert not can_shear(model, known)
+
+
+def test_a_flux_that_is_not_linear_in_the_mass_is_not_sheared(data):
+    @jax.tree_util.register_pytree_node_class
+    class Saturated(MassiveModel):
+        linear_in_mass = False
+
+    space = ParameterSpace("massive", tuple(Parameter(n, Uniform(8.0, 12.0)) for n in NAMES))
+    arguments = jnp.ones((5, 2)), space, BANDS
+    assert can_shear(MassiveModel(*arguments), take(data, 0))
+    assert not can_shear(Saturated(*arguments), take(data, 0))
+
+
+def test_the_best_mass_does_not_depend_on_where_it_is_looked_for(model, data):
+    """Zero points that are integrated out have a covariance that follows the flux; h must not."""
+    observation = take(data, 0)
+    errors = ErrorModel(zero_points=(ZeroPoint("camera", BANDS[:3], 0.05),))
+    noise = prepare_noise(observation, model, 0.0, "none", errors)
+    theta = jnp.array([0.4, 10.3, -0.6])
+    found = [
+        float(best_mass(model(theta.at[1].set(mass)), observation, noise)[0]) + mass
+        for mass in (8.5, 10.3, 12.0)
+    ]
+    np.testing.assert_allclose(found, found[1], atol=1e-3)
+    assert abs(found[1] - 10.3) < 0.1

@@ -30,7 +30,7 @@ from starling.inference import (
     to_datatree,
 )
 from starling.inference import fit as sample_galaxies
-from starling.inference.nested import nested_for_the_rest
+from starling.inference.nested import nested_for_the_rest, require_dynesty
 from starling.published import is_published, open_published
 from starling.runs import Fit, Report, hash_arrays, storage_of, work_on
 from starling.runs.run import parts as parts_of_run
@@ -106,6 +106,8 @@ def fit_of(
 ) -> Planned:
     """The run of a catalogue. A path of a flow counts from ``folder``."""
     settings, model = config.sampler_settings, emulator.model.select(catalogue.bands)
+    if settings.nested != "none":
+        require_dynesty()
     flow, words = choose_flow(
         config.model.flow,
         config.model.emulator,
@@ -184,10 +186,13 @@ class _Engine(NamedTuple):
         if self.flow is not None:
             return settle(key, observations, self.model, self.flow, self.settings, progress=progress)
         n = len(observations.flux)
+        size = min(size, max(n, self.settings.together))
         padded = take(observations, np.minimum(np.arange(size), n - 1))
         draws = _first(sample_galaxies(key, padded, self.model, settings=self.settings, progress=progress), n)
-        mine = take(observations, np.arange(n))
-        return Settled(*nested_for_the_rest(key, mine, self.model, self.settings, draws, diagnose(draws)))
+        rest = key, observations, self.model, self.settings, draws, diagnose(draws)
+        return Settled(
+            *nested_for_the_rest(*rest, lambda share: progress(Progress(share, n, n, "nested sampling")))
+        )
 
 
 def _sampler(

@@ -49,6 +49,11 @@ class PhotometryEmulator:
     errors: ErrorModel | None = None
     domain: Domain | None = None
 
+    @property
+    def linear_in_mass(self) -> bool:
+        """The mass is none of the inputs."""
+        return True
+
     def rest_flux(self, theta: Float[Array, " param"]) -> Float[Array, " band"]:
         """Flux at 10 pc per Msun formed, maggies."""
         return self.core.rest_flux(theta)

@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import betainc, gammaln, log_ndtr, logsumexp
+from jax.scipy.special import betainc, betaln, gammaln, log_ndtr, logsumexp
 from jaxtyping import Bool, Float
 
 from starling.inference.error_model import FRACTION_RANGE, ErrorModel
 
+_LEAST = 1e-30  # of a probability in float32
 _HALF_LOG_2PI = 0.5 * float(np.log(2.0 * np.pi))
 
 
@@ -59,8 +60,15 @@ def outliers_of(errors: ErrorModel, n_bands: int) -> Outliers | None:
 def log_t_cdf(z: Float[Array, "*any"], freedom: Float[Array, ""]) -> Float[Array, "*any"]:
     """Log of Student's distribution function, good far down its tail."""
     # 1/2 I_x(nu / 2, 1/2) is the tail beyond |z|
-    tail = 0.5 * betainc(0.5 * freedom, 0.5, freedom / (freedom + z**2))
-    return jnp.where(z < 0, jnp.log(tail), jnp.log1p(-tail))
+    half, x = 0.5 * freedom, freedom / (freedom + z**2)
+    tail = 0.5 * betainc(half, 0.5, x)
+    # where float32 has no such number: the leading term, and the sum of the series that follows it for large nu
+    far = (
+        half * jnp.log(x) + 0.5 * jnp.log1p(-jnp.minimum(x, 0.999)) - jnp.log(2.0 * half) - betaln(half, 0.5)
+    )
+    far -= jnp.log1p(-x * (half + 0.5) / (half + 1.0))
+    near = jnp.log(jnp.maximum(tail, _LEAST))
+    return jnp.where(z < 0, jnp.where(tail > _LEAST, near, far), jnp.log1p(-tail))
 
 
 @log_t_cdf.defjvp

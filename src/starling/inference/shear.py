@@ -15,7 +15,7 @@ from jax import Array
 from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Float
 
-from starling.forward import ForwardModel
+from starling.forward import ForwardModel, LinearInMass
 from starling.inference.coordinates import MASS, Coordinates
 from starling.inference.density import FlatDensity
 from starling.inference.likelihood import independent_residuals, log_likelihood_at
@@ -28,7 +28,9 @@ _EDGE = 0.01  # of the mass's prior, left free at either end
 
 
 def can_shear(forward_model: ForwardModel, observation: Observation) -> bool:
-    """Whether the mass is free, with a prior of its own, and is not all that is."""
+    """Whether the flux is linear in the mass, and that is free, with a prior of its own, and is not all that is."""
+    if not (isinstance(forward_model, LinearInMass) and forward_model.linear_in_mass):
+        return False
     space = forward_model.space
     free = space.free(observation.fixed)
     if MASS not in free or len(free) == 1:
@@ -40,6 +42,7 @@ def best_mass(
     flux: Float[Array, " band"], observation: Observation, noise: Noise
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """log10 of the factor that brings a model's flux nearest to the detections, and how surely (0 to 1)."""
+    noise = noise._replace(marginal=None)  # whose covariance follows the flux: of two fluxes it has two
     counted = jnp.where(observation.upper_limit, 0.0, 1.0)
     data = counted * independent_residuals(observation, jnp.zeros_like(flux), noise)
     model = data - counted * independent_residuals(observation, flux, noise)

@@ -91,6 +91,11 @@ class SpeculatorModel:
     reach: tuple[int, ...] = field(metadata={"static": True})
     description: str = field(default=DESCRIPTION, metadata={"static": True})
 
+    @property
+    def linear_in_mass(self) -> bool:
+        """The mass is no input of the networks."""
+        return True
+
     def spectrum(self, theta: Float[Array, " param"]) -> Float[Array, " pixel"]:
         """Rest-frame spectrum before the IGM, mean over ``pixels``, Lsun / Angstrom per Msun formed."""
         inputs = self.inputs(theta)

@@ -94,6 +94,11 @@ class ExactModel:
     surrogate: bool = field(metadata={"static": True})
     conventions: Conventions = field(metadata={"static": True})
 
+    @property
+    def linear_in_mass(self) -> bool:
+        """The mass is no input of the spectrum."""
+        return True
+
     def __call__(self, theta: Float[Array, " param"]) -> Float[Array, " band"]:
         """Observed flux in each band, maggies."""
         values = self.space.unpack(theta)

@@ -1,15 +1,17 @@
 """The last resort of a fit: nested sampling for the galaxies that nothing else has settled."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from starling.forward import ForwardModel
 from starling.inference.convergence import Thresholds
-from starling.inference.diagnostics import Diagnostics
+from starling.inference.diagnostics import Diagnostics, Weights
 from starling.inference.fit import Draws
 from starling.inference.nested.record import Record
 from starling.inference.nested.result import N_CHAINS, diagnose_records, draws_of
@@ -17,6 +19,9 @@ from starling.inference.nested.sample import require_dynesty, sample_galaxy
 from starling.inference.nested.settings import preset
 from starling.inference.observation import Observation, take
 from starling.inference.settings import SamplerSettings
+
+_MOST_CALLS = 50_000_000
+_FEWEST_SLICES = 4  # for each parameter
 
 
 def nested_for_the_rest(
@@ -42,20 +47,55 @@ def nested_for_the_rest(
     if not rows:
         return draws, diagnostics
     errors = {name: getattr(sampler, name) for name in ("error_floor", "model_error", "errors")}
-    settings = preset(sampler.nested, **errors)
+    settings = preset(sampler.nested, max_calls=_MOST_CALLS, **errors)
+    # one run alone does not show that its points depend on each other
+    settings = replace(settings, slices=max(settings.slices, _FEWEST_SLICES))
     records: list[Record | None] = []
+    failures: list[str] = []
     for done, row in enumerate(rows):
         if progress is not None:
             progress(done / len(rows))
         seed = int(jax.random.bits(jax.random.fold_in(key, row)))
-        records.append(sample_galaxy(take(observations, row), forward_model, settings, seed))
+        try:
+            records.append(sample_galaxy(take(observations, row), forward_model, settings, seed))
+            failures.append("")
+        except (ValueError, RuntimeError, ArithmeticError) as error:
+            records.append(None)
+            failures.append(f"nested sampling failed too: {error}")
     _, *shape = draws.log_density.shape
     found, judged = (
         draws_of(records, draws.names, draws.free, (n_chains, n_draws), 0, [""] * len(rows))
         for n_chains, n_draws in (shape, (N_CHAINS, settings.n_draws))
     )
     own = diagnose_records(records, judged, Thresholds())
+    found = found._replace(log_density=_log_posterior(found, take(observations, rows), forward_model))
+    flags = list(diagnostics.flag)
+    for row, failure in zip(rows, failures, strict=True):
+        flags[row] = "; ".join(filter(None, (flags[row], failure)))
+    diagnostics = diagnostics._replace(
+        flag=tuple(flags), weights=diagnostics.weights or _of_chains(diagnostics)
+    )
     return _joined(draws, diagnostics, found, own, records, rows)
+
+
+def _of_chains(diagnostics: Diagnostics) -> Weights:
+    """What settled the galaxies where there were no weights before."""
+    n = len(diagnostics.passed)
+    none = np.full(n, np.nan)
+    stages = tuple("chains" if passed else "unsettled" for passed in diagnostics.passed)
+    return Weights(stages, none, none, none.copy(), none.copy(), ("",) * n)
+
+
+def _log_posterior(draws: Draws, observations: Observation, forward_model: ForwardModel) -> np.ndarray:
+    """As chains have it: over coordinates in which the prior is a standard normal. ``draws`` have the likelihood."""
+
+    @jax.jit
+    @jax.vmap
+    def log_prior(theta: Array, fixed: dict[str, Array]) -> Array:
+        x = jax.vmap(jax.vmap(lambda one: forward_model.space.unconstrain(one, tuple(fixed))))(theta)
+        return -0.5 * jnp.sum(x**2 + jnp.log(2.0 * jnp.pi), axis=-1)
+
+    return np.asarray(draws.log_density + log_prior(jnp.asarray(draws.theta), observations.fixed))
 
 
 def _joined(
@@ -88,18 +128,14 @@ def _joined(
         for name in ("rhat", "ess_bulk", "ess_tail", "divergences", "outside", "passed")
     }
     flags, weights = list(diagnostics.flag), diagnostics.weights
-    for row in where:
-        flags[row] = ""
-    if weights is not None:
-        stages, evidence = list(weights.stage), (weights.log_evidence.copy(), weights.log_evidence_err.copy())
-        for i, row in zip(chosen, where, strict=True):
-            record = records[i]
-            assert record is not None
-            stages[row] = "nested"
-            evidence[0][row], evidence[1][row] = record.log_evidence, record.log_evidence_err
-        weights = weights._replace(
-            stage=tuple(stages), log_evidence=evidence[0], log_evidence_err=evidence[1]
-        )
+    assert weights is not None
+    stages, evidence = list(weights.stage), (weights.log_evidence.copy(), weights.log_evidence_err.copy())
+    for i, row in zip(chosen, where, strict=True):
+        record = records[i]
+        assert record is not None
+        flags[row], stages[row] = "", "nested"
+        evidence[0][row], evidence[1][row] = record.log_evidence, record.log_evidence_err
+    weights = weights._replace(stage=tuple(stages), log_evidence=evidence[0], log_evidence_err=evidence[1])
     return (
         draws._replace(**arrays, extra={**draws.extra, **extra}),
         diagnostics._replace(**changed, flag=tuple(flags), weights=weights),
