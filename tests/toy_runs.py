@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,22 @@ def summary_of(fit: Any, folder: Path) -> Table:
     from starling.runs import summary
 
     return summary(fit, folder)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a second run into the folder, of another thread, would be refused now."""
+    from starling.runs import RunError
+    from starling.runs.lock import locked
+
+    def take() -> bool:
+        try:
+            with locked(folder):
+                return False
+        except RunError:
+            return True
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(take).result()
 
 
 def killed_again_and_again(folder: Path, seed: int) -> int:

@@ -47,6 +47,7 @@ def test_a_second_process_compiles_nothing_and_finds_the_same(tmp_path: Path) ->
     folder, hits, values, _ = run(tmp_path / "kept")
     assert hits == 0
     assert Path(folder).parent == tmp_path / "kept"
+    assert Path(folder).name.startswith("starling-")
     entries = sorted(Path(folder).glob("*-cache"))
     assert entries
     assert Path(folder).stat().st_mode & 0o077 == 0
@@ -98,12 +99,42 @@ def test_a_folder_that_cannot_be_written_to_is_a_warning(
 
 
 def test_no_more_is_kept_than_there_is_room_for(tmp_path: Path) -> None:
-    folder = tmp_path / "machine"
+    folder = tmp_path / "starling-machine"
     folder.mkdir()
+    (folder / ".checked").touch()
+    (folder / "folder-cache").mkdir()
     for i in range(5):
         path = folder / f"jit_{i}-cache"
         path.write_bytes(zlib.compress(os.urandom(1000)))
         os.utime(path, (100.0 * i, 50.0))
     (folder / "notes.txt").write_text("not an entry")
     tidy(tmp_path, 2500)
-    assert sorted(path.name for path in folder.iterdir()) == ["jit_3-cache", "jit_4-cache", "notes.txt"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        ".checked",
+        "folder-cache",
+        "jit_3-cache",
+        "jit_4-cache",
+        "notes.txt",
+    ]
+
+
+def test_what_others_keep_in_the_same_folder_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = [
+        tmp_path / name for name in ("project/jit_f-cache", "starling-notes/jit_f-cache", "jit_f-cache")
+    ]
+    for path in theirs:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half written")
+    (tmp_path / "project" / ".checked").touch()
+    monkeypatch.setattr(compiled, "_machine", lambda: "machine")
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    monkeypatch.setenv(compiled.VARIABLE, str(tmp_path))
+    ours = tmp_path / "starling-machine"
+    ours.mkdir()
+    (ours / "jit_f-cache").write_bytes(b"half written")
+    os.utime(ours / "jit_f-cache", (50.0, 50.0))
+    assert keep_compiled() == ours
+    assert [path.name for path in ours.iterdir()] == [".checked"]
+    assert (ours / ".checked").stat().st_mtime > 50.0
+    tidy(tmp_path, 0)
+    assert all(path.read_bytes() == b"half written" for path in theirs)

@@ -1,6 +1,7 @@
 """What a run leaves in its folder, and how two results are opened; of galaxies whose draws cost nothing."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -8,13 +9,17 @@ import pytest
 import xarray as xr
 from astropy.table import Table
 from rich.console import Console
-from toy_runs import summary_of, toy_fit
+from toy_runs import is_held, summary_of, toy_fit, toy_tree
 
 from starling.catalogues import Catalogue, FitConfig, parse_config
-from starling.cli import compare_steps, results
+from starling.cli import compare_steps, judge_steps, pipeline, results
 from starling.cli.compare_steps import open_pair
-from starling.cli.pipeline import say_results
+from starling.cli.fits import Emulator
+from starling.cli.inputs import Inputs
+from starling.cli.judge_steps import How, judge_catalogue
+from starling.cli.pipeline import fit_catalogue, say_results
 from starling.cli.results import Results, write_large, write_results
+from starling.inference.nested import preset
 from starling.runs import complete, merged
 
 N = 4
@@ -115,3 +120,46 @@ def test_a_large_run_is_opened_for_a_comparison(tmp_path: Path, monkeypatch: pyt
         path.unlink()
     with pytest.raises(ValueError, match="has the run finished"):
         open_pair(large, small)
+
+
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether the folder was held, of every report that is written."""
+    held = []
+
+    def write_report(_: xr.DataTree, path: Path, **__: Any) -> Path:
+        held.append(is_held(path.parent))
+        return path
+
+    monkeypatch.setattr(results, "write_report", write_report)
+    return held
+
+
+def emulator_of_nothing() -> Emulator:
+    model = SimpleNamespace(select=lambda _: SimpleNamespace(space=(), bands=()))
+    return Emulator(cast("Any", model), "nothing", {})
+
+
+@pytest.mark.parametrize("whole", [2, N])
+def test_a_fit_holds_its_folder_until_its_results_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reports: list[bool], whole: int
+) -> None:
+    fit = toy_fit(N, 2)
+    monkeypatch.setattr(pipeline, "fit_of", lambda *_: (fit, np.arange(N), "none"))
+    config, console = config_of(whole=whole), Console(quiet=True)
+    fit_catalogue(console, config, catalogue_of(fit.ids), emulator_of_nothing(), tmp_path)
+    assert reports == [True]
+    assert not is_held(tmp_path)
+
+
+def test_a_judge_holds_its_folder_until_its_results_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reports: list[bool]
+) -> None:
+    toy = SimpleNamespace(part=lambda _, start, stop, __: toy_tree(start, stop))
+    monkeypatch.setattr(judge_steps, "_Judge", lambda *_: toy)
+    monkeypatch.setattr(judge_steps, "hash_arrays", lambda _: "abc")
+    inputs = Inputs(config_of(), emulator_of_nothing(), catalogue_of(toy_fit(N, 1).ids), cast("Any", None))
+    how = How(preset("quick"), 1, 1, {})
+    judge_catalogue(Console(quiet=True), inputs, how, tmp_path, fresh=False, title="toy")
+    assert reports == [True]
+    assert not is_held(tmp_path)

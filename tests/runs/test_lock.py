@@ -1,15 +1,19 @@
 """Two runs into one folder: the second is refused, until the first has ended in whatever way."""
 
 import fcntl
+import importlib
+import importlib.util
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from toy_runs import toy_fit
+import xarray as xr
+from toy_runs import is_held, toy_fit
 
-from starling.runs import RunError, complete
+from starling.runs import RunError, complete, lock, merged, run
 from starling.runs.lock import locked
 
 _HOLD = """
@@ -59,3 +63,47 @@ def test_who_holds_a_folder_has_nothing_open_afterwards(tmp_path: Path) -> None:
     with locked(tmp_path):
         pass
     assert sorted(path.name for path in Path("/proc/self/fd").iterdir()) == before
+
+
+def test_a_system_without_flock_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows: it cannot be imported
+    spec = importlib.util.spec_from_file_location("lock_elsewhere", lock.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    elsewhere = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(elsewhere)
+    with (
+        pytest.warns(UserWarning, match=r"cannot lock .*no flock.*start no second run") as said,
+        elsewhere.locked(tmp_path),
+        elsewhere.locked(tmp_path),
+    ):
+        pass
+    assert len(said) == 1
+
+
+def test_who_holds_a_folder_may_ask_again_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with locked(tmp_path / "a"):
+        with locked(Path("a")), locked(tmp_path / "b"):
+            pass
+        assert is_held(tmp_path / "a")  # what was asked for within has not let go
+        assert not is_held(tmp_path / "b")
+    assert not is_held(tmp_path / "a")
+    with pytest.raises(KeyboardInterrupt), locked(tmp_path / "a"):
+        raise KeyboardInterrupt
+    assert not is_held(tmp_path / "a")
+
+
+def test_a_run_holds_its_folder_until_it_is_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = []
+
+    def watched(fit: Any, folder: Path) -> xr.DataTree:
+        held.append(is_held(folder))
+        return merged(fit, folder)
+
+    monkeypatch.setattr(importlib.import_module("starling.runs.run"), "merged", watched)
+    run(toy_fit(2, 2), tmp_path)
+    assert held == [True]
+    assert not is_held(tmp_path)

@@ -19,6 +19,7 @@ import typer
 VARIABLE = "STARLING_COMPILED"
 OFF = "off"
 MOST_BYTES = 500_000_000
+_PREFIX = "starling-"  # of the folders that are ours: others may keep theirs beside them
 _SUFFIX = "-cache"  # of JAX's entries
 _CHECKED = ".checked"
 _SECONDS = 0.5  # programs that compile faster are not kept
@@ -50,10 +51,14 @@ def keep_compiled(where: str | None = None) -> Path | None:
         return None
     try:
         base = Path(said).expanduser().absolute() if said else default_folder()
-        folder = base / _machine()
+        folder = base / f"{_PREFIX}{_machine()}"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # what is in it will be run
+        stamp = folder / _CHECKED
+        if not stamp.exists():
+            stamp.touch()
+            os.utime(stamp, (0.0, 0.0))  # the folder is ours, and nothing in it was judged
         tidy(base)
-        (folder / _CHECKED).touch()
+        stamp.touch()
     except (OSError, RuntimeError) as error:  # no room, no right, no home
         warnings.warn(
             f"compiled programs are not kept: {error}. Name another folder with --compiled or the environment variable "
@@ -82,7 +87,8 @@ def tidy(base: Path, most_bytes: int = MOST_BYTES) -> None:
     """Remove entries that were left half written, and those that were not used for longest where there are too many.
 
     Half written is what a process that was killed leaves, which JAX would warn of in every run, and not replace.
-    Entries are judged once: ``.checked`` in a machine's folder is as old as the last time.
+    Entries are judged once: ``.checked`` in a machine's folder is as old as the last time. Nothing is removed from a
+    folder without it, or of another name: ``base`` may be shared with other programs.
     """
     entries = []
     for path, stamp in _entries(base):
@@ -101,12 +107,12 @@ def tidy(base: Path, most_bytes: int = MOST_BYTES) -> None:
 
 
 def _entries(base: Path) -> Iterator[tuple[Path, float]]:
-    """All entries, of whichever machine, and when those of its folder were judged last."""
-    for folder in base.iterdir():
-        stamp = folder / _CHECKED
-        judged = stamp.stat().st_mtime if stamp.exists() else 0.0
-        for path in folder.glob(f"*{_SUFFIX}"):
-            yield path, judged
+    """All entries of ours, of whichever machine, and when those of its folder were judged last."""
+    for stamp in base.glob(f"{_PREFIX}*/{_CHECKED}"):
+        judged = stamp.stat().st_mtime
+        for path in stamp.parent.glob(f"*{_SUFFIX}"):
+            if path.is_file():
+                yield path, judged
 
 
 def _whole(path: Path) -> bool:

@@ -22,6 +22,7 @@ from starling.inference import summary_table, take
 from starling.inference.nested import NestedSettings, load_record, nested_tree, preset
 from starling.runs import Fit, hash_arrays, progress_bar, run
 from starling.runs.folder import PARTS, part_path
+from starling.runs.lock import locked
 from starling.runs.parts import load_part
 
 
@@ -70,20 +71,21 @@ def judge_catalogue(
     }
     total = len(catalogue.ids)
     sampler = _Judge(inputs, how, model, folder, provenance)
-    try:
-        with progress_bar(console, total) as show:
-            tree = run(
-                Fit(tuple(catalogue.ids), sampler.part, described, batch_size=1),
-                folder,
-                fresh=fresh,
-                progress=show,
+    with locked(folder):  # nobody discards parts before the results are written
+        try:
+            with progress_bar(console, total) as show:
+                tree = run(
+                    Fit(tuple(catalogue.ids), sampler.part, described, batch_size=1),
+                    folder,
+                    fresh=fresh,
+                    progress=show,
+                )
+        except KeyboardInterrupt:
+            say_error(
+                f"stopped; finished galaxies are in {folder}. To go on, run the same again:\n  {this_command()}"
             )
-    except KeyboardInterrupt:
-        say_error(
-            f"stopped; finished galaxies are in {folder}. To go on, run the same again:\n  {this_command()}"
-        )
-        raise typer.Exit(INTERRUPTED) from None
-    return write_results(config, catalogue, summary_table(tree), tree, folder, title)
+            raise typer.Exit(INTERRUPTED) from None
+        return write_results(config, catalogue, summary_table(tree), tree, folder, title)
 
 
 class _Judge:

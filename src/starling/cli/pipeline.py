@@ -19,6 +19,7 @@ from starling.cli.fits import Emulator, Place, fit_job, fit_of
 from starling.cli.results import Results, write_large, write_results
 from starling.execution import ExecutionConfig, open_executor
 from starling.runs import Fit, complete, merged, of_galaxies, progress_bar, summary
+from starling.runs.lock import locked
 
 VALUES_BESIDE_PARAMETERS = 35  # per draw: derived quantities, the SFH and its edges, sampler statistics
 
@@ -73,32 +74,33 @@ def fit_catalogue(
     away = None if execution is None or execution.kind == "threads" else execution
     job = None if away is None or place is None else fit_job(config, place, folder)
     needed = _expected_bytes(config, fit, len(model.space), len(model.bands))
-    try:
-        with (
-            open_executor(away, console.print) if away and job else nullcontext() as executor,
-            progress_bar(console, total) as show,
-        ):
-            complete(
-                fit,
-                folder,
-                fresh=fresh,
-                needed_bytes=needed,
-                merged_bytes=needed if total <= config.output.whole else 0,
-                progress=show,
-                executor=executor,
-                job=job,
+    with locked(folder):  # nobody discards parts before the results are written
+        try:
+            with (
+                open_executor(away, console.print) if away and job else nullcontext() as executor,
+                progress_bar(console, total) as show,
+            ):
+                complete(
+                    fit,
+                    folder,
+                    fresh=fresh,
+                    needed_bytes=needed,
+                    merged_bytes=needed if total <= config.output.whole else 0,
+                    progress=show,
+                    executor=executor,
+                    job=job,
+                )
+        except KeyboardInterrupt:
+            say_error(
+                f"stopped; finished parts are in {folder}. To go on, run the same again:\n  {this_command()}"
             )
-    except KeyboardInterrupt:
-        say_error(
-            f"stopped; finished parts are in {folder}. To go on, run the same again:\n  {this_command()}"
-        )
-        raise typer.Exit(INTERRUPTED) from None
-    rows = np.argsort(order)  # in the run, of every galaxy of the catalogue
-    table = summary(fit, folder)[rows]
-    if total <= config.output.whole:
-        tree = of_galaxies(merged(fit, folder), rows)
-        return write_results(config, catalogue, table, tree, folder, title)
-    return write_large(config, catalogue, table, folder, title)
+            raise typer.Exit(INTERRUPTED) from None
+        rows = np.argsort(order)  # in the run, of every galaxy of the catalogue
+        table = summary(fit, folder)[rows]
+        if total <= config.output.whole:
+            tree = of_galaxies(merged(fit, folder), rows)
+            return write_results(config, catalogue, table, tree, folder, title)
+        return write_large(config, catalogue, table, folder, title)
 
 
 def _expected_bytes(config: FitConfig, fit: Fit, n_parameters: int, n_bands: int) -> int:

@@ -1,8 +1,8 @@
-"""One process at a time makes the parts of a run: a lock that goes with the process, however that ends."""
+"""One process at a time makes a run and its results: a lock that goes with the process, however that ends."""
 
-import fcntl
 import os
 import socket
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,15 +11,24 @@ from pathlib import Path
 from starling.runs.folder import PARTS
 from starling.runs.manifest import RunError
 
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None  # type: ignore[assignment]
+
 LOCK = ".lock"
+
+# Process, thread and file of each lock that is held: a forked process has a copy, and holds none of them.
+_held: set[tuple[int, int, Path]] = set()
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder of a run; RunError, with who has it, where another process does.
+    """Hold the folder of a run; RunError, with who has it, where another process or thread does.
 
-    The lock is advisory (flock) and the file stays. Where a file system has no locks it is a warning; where the file
-    cannot be made nothing is said: the run will find that it cannot write.
+    Who holds it may ask again: it is held until the first has ended. The lock is advisory (flock) and the file stays.
+    Where a system or a file system has no locks it is a warning; where the file cannot be made nothing is said: the
+    run will find that it cannot write.
     """
     path = folder / PARTS / LOCK
     try:
@@ -29,13 +38,24 @@ def locked(folder: Path) -> Iterator[None]:
         yield
         return
     try:
+        this = (os.getpid(), threading.get_ident(), path.resolve())
+        if this in _held:
+            yield
+            return
         _take(descriptor, folder)
-        yield
+        _held.add(this)
+        try:
+            yield
+        finally:
+            _held.discard(this)
     finally:
         os.close(descriptor)
 
 
 def _take(descriptor: int, folder: Path) -> None:
+    if fcntl is None:
+        _warn(folder, "this system has no flock")
+        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -44,14 +64,17 @@ def _take(descriptor: int, folder: Path) -> None:
             "with --out"
         ) from error
     except OSError as error:
-        warnings.warn(
-            f"cannot lock {folder} ({error.strerror}): start no second run into it while this one lasts",
-            stacklevel=3,
-        )
+        _warn(folder, error.strerror)
         return
     with suppress(OSError):  # of a full disk the run itself will tell
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+
+
+def _warn(folder: Path, reason: str | None) -> None:
+    warnings.warn(
+        f"cannot lock {folder} ({reason}): start no second run into it while this one lasts", stacklevel=4
+    )
 
 
 def _holder(descriptor: int) -> str:

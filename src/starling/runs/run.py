@@ -89,9 +89,10 @@ def parts(n_galaxies: int, at_most: int) -> list[tuple[int, int]]:
 
 
 def run(fit: Fit, folder: Path, **options: Any) -> xr.DataTree:
-    """Results of all galaxies, in order, in memory: ``complete`` and ``merged``."""
-    complete(fit, folder, **options)
-    return merged(fit, folder)
+    """Results of all galaxies, in order, in memory: ``complete`` and ``merged``, with the folder held meanwhile."""
+    with locked(folder):
+        complete(fit, folder, **options)
+        return merged(fit, folder)
 
 
 def complete(
