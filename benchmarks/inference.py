@@ -56,7 +56,8 @@ def judged(draws: Draws) -> tuple[np.ndarray, np.ndarray]:
     """Whether each galaxy's chains have converged, and the ESS of the worst parameter."""
     columns = [draws.names.index(name) for name in draws.free]
     theta = np.moveaxis(draws.theta[..., columns], 0, 2)
-    good, _ = converged(theta, np.moveaxis(draws.diverging, 0, 2), Thresholds())
+    every = np.asarray(draws.every) if draws.every else 1
+    good, _ = converged(theta, np.moveaxis(draws.diverging, 0, 2), Thresholds(), every=every)
     _, bulk, tail = convergence(theta)
     return good, np.nanmin(np.minimum(bulk, tail), axis=1)
 
@@ -76,7 +77,7 @@ def chains(
     gradients = draws.n_steps.sum(axis=(1, 2)).astype(float)
     rounds = gradients / np.median(gradients[gradients <= np.median(gradients)])
     note = (
-        f"divergences {draws.diverging.mean():.2%}, gradients of a galaxy after the warm-up "
+        f"divergences {draws.share_diverging.mean():.2%}, gradients of a galaxy after the warm-up "
         f"{np.percentile(gradients, [16, 50, 84]).round(-3)}, longest {rounds.max():.0f} times the usual"
     )
     return Row(kernel, good, core_s, compiling, ess, gradients, note)

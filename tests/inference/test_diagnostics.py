@@ -98,3 +98,30 @@ def test_chains_that_never_move(good):
 
 def test_problems_of_the_data_come_first(good):
     assert diagnose(made_up(good, problem="no band is used")).flag[0] == "no band is used"
+
+
+def test_divergences_of_all_transitions(good):
+    """Draws that each stand for three transitions: counts, among three times as many."""
+    draws = made_up(good)
+    counts = np.zeros(draws.diverging.shape, int)
+    counts[0, 0, :36] = 2
+    found = diagnose(draws._replace(diverging=counts, every=(3,)))
+    assert found.divergences[0] == 72
+    assert "1.2% of the transitions diverged" in found.flag[0]
+    counts[0, 0, 20:] = 0
+    assert diagnose(draws._replace(diverging=counts, every=(3,))).passed.all()
+
+
+def test_sampled_zero_points_that_do_not_mix(good):
+    rng = np.random.default_rng(4)
+    zero = rng.normal(size=(1, 4, 500, 3))
+    zero[..., 2] = 1.0
+    extra = {"width": rng.normal(size=(1, 4, 500)), "zero_points": zero}
+    assert diagnose(made_up(good)._replace(extra=extra)).passed.all()
+    zero[0, 0, :, 1] += 2.0
+    found = diagnose(made_up(good)._replace(extra=extra))
+    assert found.rhat.shape == (1, 2)
+    assert not found.passed[0]
+    assert "the chains disagree" in found.flag[0]
+    assert "zero_points[1] (" in found.flag[0]
+    assert not any(name in found.flag[0] for name in ("zero_points[0]", "zero_points[2]", "width", "mass"))

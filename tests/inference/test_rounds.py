@@ -1,8 +1,12 @@
 """What is kept of chains of any length, and whether stopping when they look converged distorts it."""
 
+import jax
 import numpy as np
 
-from starling.inference.convergence import Thresholds, converged
+from starling.inference import SamplerSettings
+from starling.inference.batch import Sampled, apart
+from starling.inference.convergence import Thresholds, converged, latents_of
+from starling.inference.fit import _Galaxies, _judge
 from starling.inference.rounds import Kept, added, handed_out, multiples, with_room
 
 N = 50
@@ -17,7 +21,7 @@ def numbered(first, n, n_chains=2):
         extra={"width": number},
         log_density=number,
         acceptance_rate=number % 2,
-        diverging=number < 0,
+        diverging=number % 4 == 0,
         n_steps=np.ones((n_chains, n), int),
     )
 
@@ -32,8 +36,74 @@ def test_what_is_handed_out_is_spread_evenly_over_all_transitions():
         np.testing.assert_array_equal(kept.extra["width"], kept.theta[..., 0])
         assert kept.n_steps.sum() == 2 * m * N
         np.testing.assert_allclose(kept.acceptance_rate.mean(), 0.5)
+        assert kept.diverging.sum() == 2 * -(-m * N // 4)
+        assert store.every(N) == m
         assert store.kept.n_draws <= 4 * N
         store, before = with_room(store, N), m
+
+
+def test_what_is_left_out_is_not_kept_in_memory():
+    store = added(None, numbered(0, 4 * N))
+    for kept in (handed_out(store, N), with_room(store, N).kept):
+        for values in (kept.theta, kept.remoteness, kept.extra["width"], kept.log_density):
+            assert values.flags.c_contiguous
+            assert not any(
+                np.shares_memory(values, whole) for whole in store.kept if whole is not store.kept.extra
+            )
+
+
+def test_a_galaxy_does_not_keep_its_batch_in_memory():
+    of_two = jax.tree.map(lambda *leaves: np.stack(leaves), numbered(0, N), numbered(N, N))
+    swapped = of_two._replace(theta=np.swapaxes(np.swapaxes(of_two.theta, 1, 2).copy(), 1, 2))
+    (one,) = apart(Sampled(None, np.ones(2, int), swapped), 1)
+    np.testing.assert_array_equal(one.kept.theta, of_two.theta[0])
+    for values in (one.kept.theta, one.kept.n_steps, one.kept.extra["width"]):
+        assert values.base is None
+        assert values.flags.c_contiguous
+
+
+def test_divergences_between_the_draws_count():
+    """2% of the transitions, none of them the last one of its four."""
+    chains = np.random.default_rng(5).normal(size=(4, 4 * 500))
+    diverging = np.zeros(chains.shape, bool)
+    diverging[:, ::50] = True
+    store = added(None, bare(chains)._replace(diverging=diverging))
+    kept = handed_out(store, 500)
+    assert not diverging[:, 3::4].any()
+    one = kept.theta[:, :, None], kept.diverging[:, :, None], Thresholds()
+    assert not converged(*one, every=store.every(500))[0][0]
+    assert converged(*one, every=3 * store.every(500))[0][0]
+
+
+def test_further_latent_sites_must_converge_where_they_move():
+    rng = np.random.default_rng(6)
+    theta = rng.normal(size=(4, 500, 2, 1))
+    site = rng.normal(size=(2, 4, 500, 3))
+    site[..., 2] = 1.0
+    site[1, 0, :, 1] += 2.0
+    latents = latents_of({"zero_points": site})
+    assert latents.names == ("zero_points[0]", "zero_points[1]", "zero_points[2]")
+    calm = np.zeros(theta.shape[:3], bool)
+    good, moved = converged(theta, calm, Thresholds(), latents=latents.draws)
+    assert good.tolist() == [True, False]
+    assert moved.all()
+
+
+def test_galaxies_whose_zero_points_have_not_converged_go_on():
+    """A parameter of three galaxies is fine; the zero point of the second, and the transitions of the third, not."""
+    rng = np.random.default_rng(7)
+    stores = []
+    for number in range(3):
+        site = rng.normal(size=(4, 1000, 1))
+        site[0] += 2.0 * (number == 1)
+        diverging = (np.arange(1000) % 20 == 0) & (number == 2)
+        new = bare(rng.normal(size=(4, 1000)))
+        diverging = np.broadcast_to(diverging, (4, 1000))
+        stores.append(added(None, new._replace(extra={"zero_points": site}, diverging=diverging)))
+    galaxies = _Galaxies(np.ones(3, bool), [0], [None] * 3, stores, [None] * 3, [1] * 3)
+    _judge(np.arange(3), galaxies, SamplerSettings(n_draws=500))
+    assert [store is None for store in galaxies.stores] == [True, False, False]
+    assert galaxies.every == [2, 2, 2]
 
 
 def autocorrelated(generator, last, n, rho):

@@ -173,7 +173,9 @@ def test_fit_samples_zero_points(quick):
     samples = draws.theta[..., 0].reshape(2, -1)
     assert np.all(np.abs(samples.mean(1) - expected[0]) < 4.5 * expected[1] / np.sqrt(least))
     np.testing.assert_allclose(samples.std(1), expected[1], rtol=0.15)
-    tree = to_datatree(draws, observations, model, found, galaxy=["a", "b"], settings=settings)
+    counted = draws._replace(diverging=2 * draws.diverging)
+    tree = to_datatree(counted, observations, model, found, galaxy=["a", "b"], settings=settings)
+    assert tree["sample_stats"]["diverging"].dtype == bool
     zero = tree["posterior"]["zero_points"]
     assert zero.dims == ("chain", "draw", "galaxy", "zero_point")
     assert zero["zero_point"].values.tolist() == ["one", "other"]

@@ -103,8 +103,13 @@ def sample_batch(
         pieces.append(jax.tree.map(np.asarray, found))
     # [galaxy, draw, chain, ...] to [galaxy, chain, draw, ...]
     kept = Kept(*jax.tree.map(lambda *leaves: np.swapaxes(np.concatenate(leaves, axis=1), 1, 2), *pieces))
-    whole = jax.tree.map(np.asarray, (chains, n_modes))
-    return [Sampled(*jax.tree.map(lambda leaf, i=i: leaf[i], (*whole, kept))) for i in range(len(batch.rows))]
+    chains, n_modes = jax.tree.map(np.asarray, (chains, n_modes))
+    return apart(Sampled(chains, n_modes, kept), len(batch.rows))
+
+
+def apart(batch: Sampled, n: int) -> list[Sampled]:
+    """Each of the first ``n`` galaxies, copied: a view would keep the whole batch, padding and all, in memory."""
+    return [jax.tree.map(lambda leaf, i=i: leaf[i].copy(), batch) for i in range(n)]
 
 
 def _together(states: list[Any], devices: int) -> Any:

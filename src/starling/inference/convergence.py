@@ -1,16 +1,18 @@
 """Rank-normalised split R-hat, bulk and tail ESS of many series in one go, and what they must be."""
 
+import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
 
 class Thresholds(NamedTuple):
-    """What a galaxy must reach in every free parameter to pass."""
+    """What a galaxy must reach in every free parameter and further latent site to pass."""
 
     rhat: float = 1.01
     ess_bulk: float = 400.0
@@ -66,12 +68,49 @@ def _ess(draws: np.ndarray) -> np.ndarray:
 
 def converged(
     draws: Float[np.ndarray, "chain draw galaxy free"],
-    diverging: Bool[np.ndarray, "chain draw galaxy"],
+    diverging: Bool[np.ndarray, "chain draw galaxy"] | Int[np.ndarray, "chain draw galaxy"],
     thresholds: Thresholds,
+    *,
+    every: Int[np.ndarray, " galaxy"] | int = 1,
+    latents: Float[np.ndarray, "chain draw galaxy latent"] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Per galaxy: whether its chains have converged, and whether they ever moved in every parameter."""
+    """Per galaxy: whether its chains have converged, and whether they ever moved in every parameter.
+
+    ``diverging`` counts among the ``every`` transitions that a draw stands for. ``latents`` (``latents_of``) that move
+    must have converged too.
+    """
     rhat, bulk, tail = convergence(draws)
+    good = _reached(rhat, bulk, tail, thresholds).all(axis=1)
+    if latents is not None:
+        further = convergence(latents)
+        good &= (_reached(*further, thresholds) | np.isnan(further[0])).all(axis=1)
+    few = diverging.mean(axis=(0, 1)) / every < thresholds.diverging
+    return good & few, np.isfinite(rhat).all(axis=1)
+
+
+def _reached(rhat: np.ndarray, bulk: np.ndarray, tail: np.ndarray, thresholds: Thresholds) -> np.ndarray:
     with np.errstate(invalid="ignore"):
-        good = (rhat < thresholds.rhat) & (bulk >= thresholds.ess_bulk) & (tail >= thresholds.ess_tail)
-    few = diverging.mean(axis=(0, 1)) < thresholds.diverging
-    return good.all(axis=1) & few, np.isfinite(rhat).all(axis=1)
+        return (rhat < thresholds.rhat) & (bulk >= thresholds.ess_bulk) & (tail >= thresholds.ess_tail)
+
+
+class Latents(NamedTuple):
+    """Every element of the latent sites beyond the parameters, and what it is called."""
+
+    names: tuple[str, ...]
+    draws: Float[np.ndarray, "chain draw galaxy latent"]
+
+
+def latents_of(extra: Mapping[str, np.ndarray]) -> Latents | None:
+    """From sites [galaxy, chain, draw, ...], as ``zero_points[0]``; None where there are none."""
+    names = [
+        f"{name}[{', '.join(map(str, place))}]" if place else name
+        for name, values in extra.items()
+        for place in np.ndindex(values.shape[3:])
+    ]
+    if not names:
+        return None
+    flat = [
+        np.asarray(values, float).reshape(*values.shape[:3], math.prod(values.shape[3:]))
+        for values in extra.values()
+    ]
+    return Latents(tuple(names), np.moveaxis(np.concatenate(flat, axis=-1), 0, 2))

@@ -1,11 +1,12 @@
 """Have the chains converged? For many galaxies in one go, in words."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from starling.inference.convergence import Thresholds, convergence
+from starling.inference.convergence import Thresholds, convergence, latents_of
 from starling.inference.fit import Draws
 
 
@@ -32,7 +33,7 @@ class Diagnostics(NamedTuple):
     rhat: Float[np.ndarray, "galaxy free"]
     ess_bulk: Float[np.ndarray, "galaxy free"]
     ess_tail: Float[np.ndarray, "galaxy free"]
-    divergences: np.ndarray  # number of divergent transitions
+    divergences: np.ndarray  # number of divergent transitions, also of those between the draws
     outside: np.ndarray  # share of the draws outside the forward model's domain, NaN where it does not know
     passed: np.ndarray
     flag: tuple[str, ...]
@@ -40,19 +41,29 @@ class Diagnostics(NamedTuple):
 
 
 def diagnose(draws: Draws, thresholds: Thresholds | None = None) -> Diagnostics:
-    """Convergence of every galaxy in every free parameter, and in words what keeps a galaxy from passing."""
+    """Convergence of every galaxy in every free parameter, and in words what keeps a galaxy from passing.
+
+    Further latent sites of the model (sampled zero points) are judged like parameters where they move: they have no
+    column in the arrays, but a galaxy passes only with them, and its flag names them.
+    """
     thresholds = thresholds or Thresholds()
     columns = [draws.names.index(name) for name in draws.free]
     series = np.moveaxis(draws.theta[..., columns], 0, 2)  # chain, draw, galaxy, parameter
     rhat, bulk, tail = convergence(series)
-    divergences = draws.diverging.sum(axis=(1, 2))
-    fraction = divergences / draws.diverging[0].size
+    latents = latents_of(draws.extra)
+    names, further = ((), ()) if latents is None else (latents.names, convergence(latents.draws))
+    fraction = draws.share_diverging
     outside = outside_domain(draws.remoteness)
     flags = tuple(
         "; ".join(
             [
                 *_sentences(
-                    draws.free, rhat[i], bulk[i], tail[i], fraction[i], draws.problems[i], thresholds
+                    *_with_latents(
+                        draws.free, (rhat[i], bulk[i], tail[i]), names, [one[i] for one in further]
+                    ),
+                    fraction[i],
+                    draws.problems[i],
+                    thresholds,
                 ),
                 *_of_domain(outside[i], thresholds),
             ]
@@ -60,6 +71,7 @@ def diagnose(draws: Draws, thresholds: Thresholds | None = None) -> Diagnostics:
         for i in range(rhat.shape[0])
     )
     passed = np.array([flag == "" for flag in flags])
+    divergences = draws.diverging.sum(axis=(1, 2))
     return Diagnostics(draws.free, rhat, bulk, tail, divergences, outside, passed, flags)
 
 
@@ -73,6 +85,19 @@ def _of_domain(outside: float, thresholds: Thresholds) -> list[str]:
         return []
     limit = f"(limit {100 * thresholds.outside:g}%)"
     return [f"{100 * outside:.1f}% of the draws are outside what the emulator was trained on {limit}"]
+
+
+def _with_latents(
+    free: tuple[str, ...], own: Sequence[np.ndarray], names: tuple[str, ...], further: Sequence[np.ndarray]
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
+    """Names, R-hat and ESS of one galaxy's parameters, and of the latent sites that move."""
+    rhat, bulk, tail = own
+    if not names:
+        return free, rhat, bulk, tail
+    moves = np.isfinite(further[0])
+    moving = tuple(name for name, yes in zip(names, moves, strict=True) if yes)
+    rhat, bulk, tail = (np.append(a, b[moves]) for a, b in zip(own, further, strict=True))
+    return (*free, *moving), rhat, bulk, tail
 
 
 def _sentences(

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from starling.forward import ForwardModel, Part, parts_of
 from starling.inference.batch import Common, Sampled, sample_batch
-from starling.inference.convergence import Thresholds, converged
+from starling.inference.convergence import Thresholds, converged, latents_of
 from starling.inference.density import Model
 from starling.inference.likelihood import galaxy_model
 from starling.inference.observation import Observation, check
@@ -41,11 +41,19 @@ class Draws(NamedTuple):
     extra: dict[str, np.ndarray]  # latent sites of the model beyond the space's
     log_density: np.ndarray
     acceptance_rate: np.ndarray  # mean since the draw before
-    diverging: np.ndarray
+    diverging: np.ndarray  # whether, or how often, transitions diverged since the draw before
     n_steps: np.ndarray  # leapfrog steps, that is gradients, since the draw before
     step_size: Float[np.ndarray, " galaxy"]
     n_modes: np.ndarray  # modes of comparable mass that the starts found
     problems: tuple[str, ...]  # per galaxy what is wrong with its data, empty where nothing is
+    every: tuple[int, ...] = ()  # per galaxy the transitions that a draw stands for; 1 where nothing is said
+
+    @property
+    def share_diverging(self) -> Float[np.ndarray, " galaxy"]:
+        """Divergent transitions among all of each galaxy."""
+        # rows may have been left out at the end
+        every = np.asarray(self.every[: len(self.diverging)]) if self.every else 1
+        return self.diverging.mean(axis=(1, 2)) / every
 
 
 def fit(
@@ -86,6 +94,7 @@ def fit(
         [None] * n,
         [None] * n,
         [None] * n,
+        [1] * n,
     )
     rounds = _rounds(common, parts, galaxies)
     for fraction, done, stage in rounds:
@@ -102,6 +111,7 @@ def fit(
         step_size=np.exp([state.chains.step_size.log_step_size_avg for state in states]),
         n_modes=np.stack([state.n_modes for state in states]),
         problems=tuple(problems),
+        every=tuple(galaxies.every),
     )
 
 
@@ -113,6 +123,7 @@ class _Galaxies(NamedTuple):
     states: list[Sampled | None]
     stores: list[Store | None]
     drawn: list[Kept | None]
+    every: list[int]  # transitions that each of the draws stands for
 
 
 def _rounds(common: Common, parts: Sequence[Part], galaxies: _Galaxies) -> Generator[tuple[float, int, str]]:
@@ -156,17 +167,23 @@ def _sample(
 
 def _judge(rows: np.ndarray, galaxies: _Galaxies, settings: SamplerSettings) -> None:
     """What the galaxies would hand out; the stores of those that need no more, or are past help, are dropped."""
-    stores = [galaxies.stores[row] for row in rows]
-    drawn = [handed_out(store, settings.n_draws) for store in stores if store is not None]
+    stores = [store for row in rows if (store := galaxies.stores[row]) is not None]
+    drawn = [handed_out(store, settings.n_draws) for store in stores]
+    every = [store.every(settings.n_draws) for store in stores]
     theta = np.stack([one.theta[..., galaxies.free] for one in drawn], axis=2)
     diverging = np.stack([one.diverging for one in drawn], axis=2)
-    good, moved = converged(theta, diverging, Thresholds())
+    latents = latents_of({name: np.stack([one.extra[name] for one in drawn]) for name in drawn[0].extra})
+    good, moved = converged(
+        theta,
+        diverging,
+        Thresholds(),
+        every=np.asarray(every),
+        latents=None if latents is None else latents.draws,
+    )
     for i, row in enumerate(rows):
-        store = stores[i]
-        assert store is not None
-        galaxies.drawn[row] = drawn[i]
+        galaxies.drawn[row], galaxies.every[row] = drawn[i], every[i]
         hopeless = not (galaxies.sound[row] and moved[i])
-        galaxies.stores[row] = None if good[i] or hopeless else with_room(store, settings.n_draws)
+        galaxies.stores[row] = None if good[i] or hopeless else with_room(stores[i], settings.n_draws)
 
 
 def _batch_size(parts: Sequence[Part], most: int, devices: int) -> int:

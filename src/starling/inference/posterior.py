@@ -139,7 +139,7 @@ def to_datatree(
         "derived": xr.Dataset(derived, sample),
         "sample_stats": xr.Dataset(
             {
-                "diverging": _sampled(draws.diverging),
+                "diverging": _sampled(draws.diverging > 0, long_name="any transition since the draw before"),
                 "lp": _sampled(draws.log_density, long_name="log density in the sampler's coordinates"),
                 "acceptance_rate": _sampled(draws.acceptance_rate),
                 "n_steps": _sampled(draws.n_steps, long_name="leapfrog steps"),

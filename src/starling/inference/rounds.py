@@ -18,7 +18,7 @@ class Kept(NamedTuple):
     extra: dict[str, np.ndarray]
     log_density: np.ndarray
     acceptance_rate: np.ndarray
-    diverging: np.ndarray
+    diverging: np.ndarray  # number of divergent transitions since the draw before
     n_steps: np.ndarray
 
     @property
@@ -33,17 +33,24 @@ class Store(NamedTuple):
     kept: Kept
     stride: int
 
+    def every(self, n_draws: int) -> int:
+        """Transitions that each draw stands for where ``n_draws`` are handed out."""
+        return self.stride * (self.kept.n_draws // n_draws)
+
 
 _MOST = 4  # times the draws that are handed out
 
 
 def thinned(kept: Kept, every: int) -> Kept:
-    """Every so-manieth draw; the steps add up, and the acceptance is the mean of the transitions between."""
+    """Every so-manieth draw; steps and divergences add up, and the acceptance is the mean of the transitions between.
+
+    Copies, where any is left out: a view would keep all the others in memory.
+    """
     if every == 1:
         return kept
 
     def last(values: np.ndarray) -> np.ndarray:
-        return values[:, every - 1 :: every]
+        return values[:, every - 1 :: every].copy()
 
     def groups(values: np.ndarray) -> np.ndarray:
         return values.reshape(values.shape[0], -1, every)
@@ -54,7 +61,7 @@ def thinned(kept: Kept, every: int) -> Kept:
         {name: last(values) for name, values in kept.extra.items()},
         last(kept.log_density),
         groups(kept.acceptance_rate).mean(axis=2),
-        last(kept.diverging),
+        groups(kept.diverging).sum(axis=2),
         groups(kept.n_steps).sum(axis=2),
     )
 
