@@ -234,4 +234,4 @@ def _first(draws: Draws, n: int) -> Draws:
         name: value[:n] for name, value in draws._asdict().items() if isinstance(value, np.ndarray)
     }
     extra = {name: value[:n] for name, value in draws.extra.items()}
-    return draws._replace(**arrays, extra=extra, problems=draws.problems[:n])
+    return draws._replace(**arrays, extra=extra, problems=draws.problems[:n], every=draws.every[:n])
