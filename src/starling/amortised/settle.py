@@ -19,7 +19,7 @@ from starling.inference.diagnostics import Diagnostics, Weights, outside_domain
 from starling.inference.nested import nested_for_the_rest
 from starling.inference.observation import Observation
 
-_TOGETHER = 8  # galaxies for the plain chains, so that they compile once
+_TOGETHER = 4  # galaxies for the plain chains, few as they are, so that they compile once
 
 
 class Settled(NamedTuple):

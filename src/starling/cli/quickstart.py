@@ -17,7 +17,7 @@ TABLE = "quickstart.ecsv"
 MAIN = ("logmass", "logzsol", "dust2", "dust_index", "sfr_100", "log_ssfr_100", "mwa", "zred")
 EXAMPLES = 6
 # shorter than the default of `starling fit`, so that two cores need less than three minutes
-QUICK = {"n_warmup": 250, "patience": 4}
+QUICK = {"n_warmup": 250, "patience": 2}
 
 
 def quickstart(

@@ -41,7 +41,7 @@ class SamplerSettings:
     descent_steps: int = 30
     batch_size: int = 64
     together: int = 16
-    patience: int = 8
+    patience: int = 4
     nested: Nested = "none"
     error_floor: float = 0.05
     model_error: ModelError = "band"
