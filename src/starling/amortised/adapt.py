@@ -21,7 +21,9 @@ import numpy as np
 from jax import Array
 from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import gammaln, logsumexp
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
+
+from starling.amortised.reliability import NEVER, Reliability, reliability
 
 _FREEDOM = 30.0  # degrees of freedom of the components: their own tails cost draws, the flow's do not
 _OF_FLOW = 0.1  # share of the flow in the mixture
@@ -170,10 +172,14 @@ def move(mixture: Mixture, z: Float[Array, "free draw"], weight: Float[Array, " 
 
 
 class Rounds(NamedTuple):
-    """The draws of all rounds, what they were evaluated to, their log weights, and the proposals of the last round."""
+    """The draws of all rounds, what they were evaluated to, their log weights, and the proposals of the last round.
+
+    There is room for all rounds; ``made`` are the draws of those that there were.
+    """
 
     values: Any  # with the draws as leading axis
     log_weight: Float[Array, " draw"]
+    made: Bool[Array, " draw"]
     halves: Mixture  # leading axis: two
 
 
@@ -182,9 +188,11 @@ def adapt(
     evaluate: Callable[[Array, Float[Array, "free draw"]], tuple[Float[Array, " draw"], Any]],
     start: Mixture,
     plan: Adaptation,
+    until: Reliability = NEVER,
 ) -> Rounds:
     """Rounds of draws from two proposals (leading axis of ``start``) that follow them, each the OTHER half's draws.
 
+    They end early once all weights together are worth more draws than ``until`` says, with a k-hat below its own.
     ``evaluate`` takes a key of its own and draws, and gives their log densities and anything else of them (leading
     axis: draw).
     """
@@ -210,35 +218,62 @@ def adapt(
         last = jax.tree.map(lambda leaf: leaf[number], own)
         return state, move(last, state.z, jnp.where(jnp.isfinite(weight), weight, 0.0)), values
 
-    def step(carry: tuple[_State, Mixture], number: Array) -> tuple[tuple[_State, Mixture], Any]:
-        states, mixtures = carry
+    def step(now: _Progress) -> _Progress:
+        number = now.number
         keys = jax.random.split(jax.random.fold_in(key, number), 2)
-        others = jax.tree.map(lambda leaf: leaf[::-1], mixtures)
+        # the proposals of this round and those before it; one place more, for those that come out of the last
+        others = jax.tree.map(lambda leaf: leaf[::-1, :rounds], now.mixtures)
+        own = jax.tree.map(lambda leaf: leaf[:, :rounds], now.mixtures)
         states, moved, values = jax.vmap(half, in_axes=(0, 0, 0, 0, None))(
-            states, others, mixtures, keys, number
+            now.states, others, own, keys, number
         )
 
-        def put(all_of_them: Array, one: Array) -> Array:
-            at = jnp.minimum(number + 1, rounds - 1)
-            following = jax.lax.dynamic_update_index_in_dim(all_of_them, one, at, 1)
-            return jnp.where(number + 1 < rounds, following, all_of_them)
+        def follow(of_all: Array, one: Array) -> Array:
+            return jax.lax.dynamic_update_index_in_dim(of_all, one, number + 1, 1)
 
-        return (states, jax.tree.map(put, mixtures, moved)), (values, moved)
+        def keep(of_all: Array, some: Array) -> Array:
+            return jax.lax.dynamic_update_slice_in_dim(of_all, some, number * n, 1)
 
-    same = jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], rounds, axis=1), start)
+        found = reliability(_log_weight(states).reshape(-1), 2 * n * (number + 1))
+        return _Progress(
+            number + 1,
+            states,
+            jax.tree.map(follow, now.mixtures, moved),
+            jax.tree.map(keep, now.values, values),
+            jnp.logical_and(found.ess >= until.ess, found.k_hat < until.k_hat),
+        )
+
+    _, described = jax.eval_shape(evaluate, key, jax.ShapeDtypeStruct((n_free, n), start.mean.dtype))
     never = jnp.full((2, total), -jnp.inf)
-    first = _State(jnp.zeros((2, n_free, total)), never, never), same
-    (last, _), (values, moved) = jax.lax.scan(step, first, jnp.arange(rounds))
-    # [round, half, draw] -> [half, round, draw]
-    flat = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1).reshape(2 * total, *leaf.shape[3:]), values)
-    log_weight = _log_weight(last).reshape(-1) + np.log(rounds)
-    return Rounds(flat, log_weight, jax.tree.map(lambda leaf: leaf[-1], moved))
+    first = _Progress(
+        jnp.zeros((), int),
+        _State(jnp.zeros((2, n_free, total)), never, never),
+        jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], rounds + 1, axis=1), start),
+        jax.tree.map(lambda leaf: jnp.zeros((2, total, *leaf.shape[1:]), leaf.dtype), described),
+        jnp.zeros((), bool),
+    )
+    last = jax.lax.while_loop(lambda now: (now.number < rounds) & ~now.enough, step, first)
+    made = jnp.broadcast_to(jnp.arange(total) < n * last.number, (2, total))
+    return Rounds(
+        jax.tree.map(lambda leaf: leaf.reshape(2 * total, *leaf.shape[2:]), last.values),
+        _log_weight(last.states).reshape(-1) + jnp.log(last.number),
+        made.reshape(-1),
+        jax.tree.map(lambda leaf: leaf[:, last.number], last.mixtures),
+    )
 
 
 class _State(NamedTuple):
     z: Float[Array, "*half free draw"]
     log_target: Float[Array, "*half draw"]
     log_sum: Float[Array, "*half draw"]  # of the densities of all proposals so far
+
+
+class _Progress(NamedTuple):
+    number: Int[Array, ""]  # of the next round
+    states: _State  # leading axis: half
+    mixtures: Mixture  # leading axes: half, round
+    values: Any  # leading axes: half, draw
+    enough: Bool[Array, ""]
 
 
 def _log_weight(state: _State) -> Float[Array, "*half draw"]:

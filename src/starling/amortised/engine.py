@@ -28,6 +28,7 @@ from starling.amortised.importance import (
 )
 from starling.amortised.outcome import Amortised, Outcome, gather, judge_chains, judge_weights
 from starling.amortised.proposal import Proposal
+from starling.amortised.reliability import Reliability
 from starling.amortised.settings import AmortisedSettings, LatentChains
 from starling.amortised.struck import spread
 from starling.amortised.trained import Trained
@@ -87,7 +88,9 @@ def amortised_posterior(
         waiting = [row for row in range(n) if row not in outcomes or not outcomes[row].stage]
         if not waiting:
             break
-        words = f"{settings.stages[number - 1].total} draws" if number <= len(settings.stages) else "chains"
+        words = (
+            f"up to {settings.stages[number - 1].total} draws" if number <= len(settings.stages) else "chains"
+        )
         for done, (row, outcome) in enumerate(_stage(task, waiting, number, outcomes), start=1):
             outcomes[row] = outcome
             if progress is not None:
@@ -140,8 +143,12 @@ def _weights(task: _Task, batch: _Batch, number: int, devices: int) -> Iterator[
     settings = task.settings
     stage = settings.stages[number - 1]
     plan = Adaptation(stage.rounds, stage.draws, settings.worth)
+    # numbers and not part of the plan: nothing compiles anew for another limit
+    until = Reliability(
+        jnp.asarray(min(settings.calm, settings.k_hat)), jnp.asarray(settings.surplus * settings.ess)
+    )
     rest = batch.galaxies, task.proposal, task.forward_model
-    found = _draw(_apart(batch.keys, 1), batch.mixtures, *rest, plan=plan, devices=devices)
+    found = _draw(_apart(batch.keys, 1), until, batch.mixtures, *rest, plan=plan, devices=devices)
     whole, mixtures = jax.device_get(found)
     for i, row in enumerate(batch.rows):
         drawn, mixture = jax.tree.map(lambda leaf, i=i: leaf[i], (whole, mixtures))
@@ -203,6 +210,7 @@ def _first(keys: Array, n_free: int, n_components: int) -> Mixture:
 @partial(jax.jit, static_argnames=("plan", "devices"))
 def _draw(
     keys: Array,
+    until: Reliability,
     mixtures: Mixture,
     galaxies: Galaxy,
     proposal: Proposal,
@@ -215,7 +223,7 @@ def _draw(
 
     def one(galaxy: tuple[Array, Mixture, Galaxy]) -> tuple[Weighted, Mixture]:
         key, mixture, about = galaxy
-        return weighted_draws(key, mixture, about, proposal, forward_model, plan)
+        return weighted_draws(key, mixture, about, proposal, forward_model, plan, until)
 
     return over_galaxies(lambda *each: jax.lax.map(one, each), devices, keys, mixtures, galaxies)
 

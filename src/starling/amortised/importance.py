@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from starling.amortised.adapt import Adaptation, Mixture, adapt, log_density
 from starling.amortised.amplitude import amplitude_of
@@ -21,6 +21,7 @@ from starling.amortised.features import Seen
 from starling.amortised.flow import Context
 from starling.amortised.mass import draw_log_mass, log_mass_at
 from starling.amortised.proposal import Proposal
+from starling.amortised.reliability import NEVER, Reliability
 from starling.amortised.struck import spread, without_outliers
 from starling.forward import ForwardModel
 from starling.inference.coordinates import MASS, Coordinates
@@ -40,11 +41,12 @@ class Galaxy(NamedTuple):
 
 
 class Weighted(NamedTuple):
-    """Draws of one galaxy: parameters, log weights."""
+    """Draws of one galaxy: parameters, log weights; those that are not ``made`` are room for more."""
 
     theta: Float[Array, "draw param"]
     log_weight: Float[Array, " draw"]
     log_density: Float[Array, " draw"]  # as in ``Evaluated``
+    made: Bool[Array, " draw"]
 
 
 class Evaluated(NamedTuple):
@@ -81,15 +83,20 @@ def weighted_draws(
     proposal: Proposal,
     forward_model: ForwardModel,
     plan: Adaptation,
+    until: Reliability = NEVER,
 ) -> tuple[Weighted, Mixture]:
-    """The draws of some rounds for one galaxy, with their exact weights, and the proposal that they end with."""
+    """The draws of some rounds for one galaxy, with their exact weights, and the proposal that they end with.
+
+    ``plan`` and ``until``: as in ``adapt``.
+    """
 
     def evaluate(key: Array, z: Float[Array, "free draw"]) -> tuple[Array, Evaluated]:
         found = _evaluate(key, z, galaxy, proposal, forward_model)
         return found.log_density + found.log_slope, found
 
-    found, log_weight, mixture = adapt(key, evaluate, start, plan)
-    return Weighted(found.theta, log_weight, found.log_density), mixture
+    found = adapt(key, evaluate, start, plan, until)
+    at = found.values
+    return Weighted(at.theta, found.log_weight, at.log_density, found.made), found.halves
 
 
 def weigh(
@@ -103,7 +110,8 @@ def weigh(
     """Draws of one proposal, with their exact weights."""
     found = _evaluate(key, z, galaxy, proposal, forward_model)
     value = found.log_density + found.log_slope - log_density(mixture, z)
-    return Weighted(found.theta, jnp.where(jnp.isfinite(value), value, -jnp.inf), found.log_density)
+    log_weight = jnp.where(jnp.isfinite(value), value, -jnp.inf)
+    return Weighted(found.theta, log_weight, found.log_density, jnp.ones(value.shape, bool))
 
 
 def galaxy_of(

@@ -81,6 +81,7 @@ def judge_weights(
     generator: np.random.Generator,
 ) -> Outcome:
     """Does a galaxy pass stage ``number`` by its weights? Of the draws only those that are kept remain."""
+    drawn = jax.tree.map(lambda leaf: np.asarray(leaf)[np.asarray(drawn.made)], drawn)
     smoothed = smooth(np.asarray(drawn.log_weight, float))
     passed = smoothed.k_hat < settings.k_hat and smoothed.ess >= settings.ess
     shape = settings.n_chains, settings.n_draws

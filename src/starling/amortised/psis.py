@@ -29,7 +29,7 @@ def smooth(log_weights: Float[np.ndarray, " draw"]) -> Smoothed:
     total = weights.sum()
     ess = float(total**2 / (weights**2).sum())
     log_mean = float(largest + np.log(total / n))
-    n_tail = int(min(0.2 * n, 3.0 * np.sqrt(n)))
+    n_tail = n_in_tail(n)
     order = np.argsort(weights, kind="stable")
     tail, cut = order[n - n_tail :], weights[order[n - n_tail - 1]] if n > n_tail else 0.0
     excess = weights[tail] - cut
@@ -41,6 +41,11 @@ def smooth(log_weights: Float[np.ndarray, " draw"]) -> Smoothed:
     smoothed = weights.copy()
     smoothed[tail] = np.minimum(cut + pareto_quantile(quantiles, k_hat, sigma), 1.0)
     return Smoothed(smoothed / smoothed.sum(), k_hat, ess, log_mean)
+
+
+def n_in_tail(n: int) -> int:
+    """How many of ``n`` weights are their tail."""
+    return int(min(0.2 * n, 3.0 * np.sqrt(n)))
 
 
 def fit_pareto(excess: Float[np.ndarray, " draw"]) -> tuple[float, float]:

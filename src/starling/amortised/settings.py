@@ -8,14 +8,17 @@ from starling.inference.noise import ModelError, check_model_error
 
 
 class Stage(NamedTuple):
-    """``rounds`` of ``draws`` draws each, from a proposal that follows them, from where the stage before left it."""
+    """At most ``rounds`` of ``draws`` draws each, from a proposal that follows them.
+
+    It begins where the stage before left it.
+    """
 
     rounds: int
     draws: int
 
     @property
     def total(self) -> int:
-        """Draws in all, every one of which counts."""
+        """The most draws there can be; every one counts."""
         return self.rounds * self.draws
 
 
@@ -40,15 +43,19 @@ class AmortisedSettings:
     """How many draws, and what counts as passed.
 
     Galaxies that do not pass a stage go on to the next one; ``chains`` (None: none) run for those that pass none.
+    The draws of a galaxy end as soon as they are worth ``surplus`` times ``ess`` with a k-hat below ``calm``: by more
+    than it takes to pass, since the first round that passes may do so by luck.
     Each of two proposals has ``n_components`` beside the flow; ``worth`` is that of ``starling.amortised.adapt``.
     ``n_chains`` and ``n_draws`` are those of the equal-weight draws that are kept. ``batch_size`` galaxies run at once
     in chains.
     """
 
-    stages: tuple[Stage, ...] = (Stage(8, 2000), Stage(10, 4000), Stage(10, 10_000))
+    stages: tuple[Stage, ...] = (Stage(8, 2000), Stage(12, 8000))
     chains: LatentChains | None = field(default_factory=LatentChains)
     n_components: int = 2
     worth: float = 0.125
+    surplus: float = 1.5
+    calm: float = 0.6
     k_hat: float = 0.7
     ess: float = 400.0
     rhat: float = 1.01
@@ -73,6 +80,8 @@ class AmortisedSettings:
             raise ValueError(
                 f"stages must be some, each of a round or more of 50 draws or more, an even number, got {self.stages}"
             )
+        if not self.surplus >= 1.0:
+            raise ValueError(f"surplus must be at least 1, got {self.surplus}")
         if not 0.0 < self.worth < 1.0:
             raise ValueError(f"worth is a share between 0 and 1, got {self.worth}")
         for name in ("n_chains", "n_draws", "batch_size", "n_components"):
