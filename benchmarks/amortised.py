@@ -39,8 +39,11 @@ def measure(
     stages: tuple[Stage, ...],
     seed: int,
     chains: LatentChains | None,
+    components: int,
 ) -> None:
-    settings = AmortisedSettings(stages=stages, chains=chains, error_floor=FLOOR, batch_size=8)
+    settings = AmortisedSettings(
+        stages=stages, chains=chains, n_components=components, error_floor=FLOOR, batch_size=8
+    )
 
     def run(some: Observation, settings: AmortisedSettings) -> Amortised:
         return amortised_posterior(
@@ -96,6 +99,7 @@ def main() -> None:
     parser.add_argument("--galaxies", type=int, default=128)
     parser.add_argument("--stages", nargs="+", default=["8:2000", "12:8000"], help="ROUNDS:DRAWS of each")
     parser.add_argument("--no-chains", action="store_true", help="weighted draws alone")
+    parser.add_argument("--components", type=int, default=AmortisedSettings().n_components)
     parser.add_argument("--snr", type=float, nargs=2, default=[5.0, 50.0])
     parser.add_argument("--seed", type=int, default=5)
     options = parser.parse_args()
@@ -113,6 +117,7 @@ def main() -> None:
         tuple(Stage(*map(int, text.split(":"))) for text in options.stages),
         options.seed,
         None if options.no_chains else LatentChains(),
+        options.components,
     )
 
 

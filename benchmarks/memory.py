@@ -3,7 +3,7 @@
     python benchmarks/memory.py [--chains 8 64] [--latent 4 16] [--bands 25 45] [--nuts]
 
 The default emulator and the flow of the package. Every engine is led through a batch with its programs compiled and
-not run: zeros stand for what they would return. A program takes its arguments, its results and what it needs between; a
+not run: zeros stand for what they would return, and truth for what would be true or false. A program takes its arguments, its results and what it needs between; a
 batch takes as much as its largest program. The programs are those of this machine's first device; on another kind of
 device what is needed between differs.
 """
@@ -78,7 +78,8 @@ def dry(*modules: ModuleType) -> Iterator[dict[str, Program]]:
 
 
 def _zeros(leaf: Any) -> jax.Array:
-    return jnp.zeros(leaf.shape, leaf.dtype)
+    # all draws of a flow have been made
+    return jnp.full(leaf.shape, leaf.dtype == bool, leaf.dtype)
 
 
 def galaxies(model: PhotometryEmulator, n: int) -> Observation:
