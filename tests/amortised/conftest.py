@@ -37,6 +37,10 @@ class LinearModel:
         shape = SCALE * (10.0 + self.matrix @ jnp.stack([values["a"], values["b"], values["zred"]]))
         return shape * 10.0 ** (values["logmass"] - 10.0) if "logmass" in values else shape
 
+    @property
+    def linear_in_mass(self):
+        return "logmass" in self.space.names
+
     def flux_error(self, flux):
         return 0.01 * jnp.abs(flux)
 

@@ -135,6 +135,15 @@ def test_what_a_flow_is_not_for_is_refused(plain, massive, untrained):
     free = linear_data(plain, 1)._replace(fixed={})
     with pytest.raises(ValueError, match="known zred, these have nothing fixed"):
         amortised_posterior(jax.random.key(0), free, plain, untrained, EVERYTHING, SETTINGS)
+
+    @jax.tree_util.register_pytree_node_class
+    class Silent(type(massive)):
+        linear_in_mass = False
+
+    silent = Silent(massive.matrix, massive.space, massive.bands)
+    mass_flow = start_proposal(toy_config(), massive)
+    with pytest.raises(ValueError, match="linear in 10\\*\\*logmass, and the model does not say so"):
+        amortised_posterior(jax.random.key(0), observations, silent, mass_flow, EVERYTHING, SETTINGS)
     with pytest.raises(ValueError, match="stages must be some"):
         AmortisedSettings(stages=())
 
