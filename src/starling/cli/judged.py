@@ -19,6 +19,7 @@ from starling.forward import ForwardModel
 from starling.inference import ErrorModel, Observation, observe
 from starling.inference.nested import NestedSettings, sample_galaxy, save_record
 from starling.runs import hash_arrays
+from starling.runs.folder import galaxy_path
 from starling.sps import exact_model
 
 GALAXIES = "galaxies.safetensors"
@@ -104,11 +105,6 @@ def read_galaxy(path: Path, row: int) -> Observation:
     return observe(**arrays, fixed=fixed)
 
 
-def record_path(folder: Path, row: int) -> Path:
-    """Where the record of a galaxy is kept."""
-    return folder / f"galaxy-{row:05d}.safetensors"
-
-
 def forget_attempts(folder: Path) -> None:
     """Begin anew with counting: what an earlier run was stopped at did not end its process."""
     for path in folder.glob(_BEGUN.replace("{:05d}", "*")):
@@ -145,7 +141,7 @@ def open_galaxies(settings: Mapping[str, Any]) -> Iterator[Callable[[int], str]]
         try:
             seed = seed_of(about[row]["seed"], about[row]["galaxy"])
             record = sample_galaxy(read_galaxy(folder / GALAXIES, row), model, how, seed)
-            save_record(record, record_path(folder, row), about[row])
+            save_record(record, galaxy_path(folder, row), about[row])
         except (ValueError, RuntimeError, ArithmeticError) as error:
             begun.unlink()
             return f"{type(error).__name__}: {error}"
