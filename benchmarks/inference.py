@@ -57,7 +57,7 @@ def judged(draws: Draws) -> tuple[np.ndarray, np.ndarray]:
     columns = [draws.names.index(name) for name in draws.free]
     theta = np.moveaxis(draws.theta[..., columns], 0, 2)
     every = np.asarray(draws.every) if draws.every else 1
-    good, _ = converged(theta, np.moveaxis(draws.diverging, 0, 2), Thresholds(), every=every)
+    good = converged(theta, np.moveaxis(draws.diverging, 0, 2), Thresholds(), every=every).good
     _, bulk, tail = convergence(theta)
     return good, np.nanmin(np.minimum(bulk, tail), axis=1)
 

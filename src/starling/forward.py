@@ -59,7 +59,10 @@ class KnowsErrors(Protocol):
 
 @runtime_checkable
 class LinearInMass(Protocol):
-    """A forward model that says whether its flux is in proportion to ``10**logmass``: chains then take the mass out."""
+    """A forward model that says whether its flux is in proportion to ``10**logmass``.
+
+    Chains then take the mass out, and flows, which take it for granted, are for it. Nobody checks what it says.
+    """
 
     @property
     def linear_in_mass(self) -> bool: ...
@@ -103,6 +106,11 @@ def linearise(
 ) -> tuple[Float[Array, " band"], Float[Array, "band param"]]:
     """Flux of ONE galaxy and its derivatives, in the way that costs least."""
     return model.linearise(theta) if isinstance(model, Linearising) else jacobian_of(model, theta)
+
+
+def is_linear_in_mass(model: ForwardModel) -> bool:
+    """Whether a model says that its flux is in proportion to ``10**logmass``; one that says nothing counts as no."""
+    return isinstance(model, LinearInMass) and model.linear_in_mass
 
 
 class Part(NamedTuple):

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from toy_flows import EVERYTHING, NEVER, SETTINGS, linear_data, toy_config
 
-from starling.amortised import AmortisedSettings, Trained, amortised_posterior
+from starling.amortised import AmortisedSettings, Proposal, Trained, amortised_posterior
 from starling.amortised.training import start_proposal
-from starling.inference import take
+from starling.inference import Observation, take
+from tests.amortised.conftest import LinearModel
 
 
-def _closed(model, observation):
+def _closed(model: LinearModel, observation: Observation) -> tuple[np.ndarray, np.ndarray, float]:
     """Mean, covariance and log evidence (of the likelihood without its constants) of a linear model."""
     at = jnp.asarray([0.0, 0.0, observation.fixed["zred"]])
     matrix = np.asarray(jax.jacfwd(model)(at), float)[:, :2]
@@ -29,7 +30,7 @@ def _closed(model, observation):
     return mean, covariance, evidence
 
 
-def test_weights_make_the_posterior_of_a_linear_model(plain, untrained):
+def test_weights_make_the_posterior_of_a_linear_model(plain: LinearModel, untrained: Proposal) -> None:
     observations = linear_data(plain, 3)
     result = amortised_posterior(jax.random.key(0), observations, plain, untrained, EVERYTHING, SETTINGS)
     assert result.passed.all()
@@ -50,7 +51,9 @@ def test_weights_make_the_posterior_of_a_linear_model(plain, untrained):
 
 @pytest.mark.parametrize("settings", [SETTINGS, NEVER], ids=["weights", "chains"])
 @pytest.mark.parametrize("snr", [3.0, 0.3])
-def test_the_mass_is_drawn_with_its_posterior(massive, settings, snr):
+def test_the_mass_is_drawn_with_its_posterior(
+    massive: LinearModel, settings: AmortisedSettings, snr: float
+) -> None:
     proposal = start_proposal(toy_config(), massive)
     observations = take(linear_data(massive, 1, snr=snr), [0])
     result = amortised_posterior(jax.random.key(0), observations, massive, proposal, EVERYTHING, settings)
@@ -69,7 +72,7 @@ def test_the_mass_is_drawn_with_its_posterior(massive, settings, snr):
     np.testing.assert_allclose(found.std(axis=0) / spread, 1.0, atol=0.2)
 
 
-def test_chains_make_the_posterior_of_a_linear_model(plain, untrained):
+def test_chains_make_the_posterior_of_a_linear_model(plain: LinearModel, untrained: Proposal) -> None:
     observations = linear_data(plain, 2)
     result = amortised_posterior(jax.random.key(0), observations, plain, untrained, EVERYTHING, NEVER)
     assert result.stage.tolist() == [2, 2]
@@ -88,7 +91,7 @@ def test_chains_make_the_posterior_of_a_linear_model(plain, untrained):
     assert np.all(np.isfinite(result.draws.step_size))
 
 
-def test_other_bands_than_the_flows_are_no_obstacle(plain, untrained):
+def test_other_bands_than_the_flows_are_no_obstacle(plain: LinearModel, untrained: Proposal) -> None:
     some = plain.select(["twomass_J", "sdss_g0", "sdss_i0"])
     other = replace(untrained, bands=(*untrained.bands[:5], "wise_w1"))
     observations = linear_data(some, 2)
@@ -99,7 +102,7 @@ def test_other_bands_than_the_flows_are_no_obstacle(plain, untrained):
     np.testing.assert_allclose(ours.log_evidence, unknown.log_evidence, atol=0.3)
 
 
-def test_a_limit_counts_as_the_likelihood_has_it(plain, untrained):
+def test_a_limit_counts_as_the_likelihood_has_it(plain: LinearModel, untrained: Proposal) -> None:
     seen = linear_data(plain, 1)
     limit = seen._replace(upper_limit=seen.upper_limit.at[0, 0].set(True))
     free = seen._replace(mask=seen.mask.at[0, 0].set(False))
@@ -111,7 +114,7 @@ def test_a_limit_counts_as_the_likelihood_has_it(plain, untrained):
     assert evidence[0] < evidence[1] + 0.05
 
 
-def test_who_cannot_be_fitted_fails_alone(plain, untrained):
+def test_who_cannot_be_fitted_fails_alone(plain: LinearModel, untrained: Proposal) -> None:
     good = linear_data(plain, 2)
     bad = good._replace(flux=good.flux.at[0, 0].set(jnp.nan))
     result = amortised_posterior(jax.random.key(0), bad, plain, untrained, EVERYTHING, SETTINGS)
@@ -121,25 +124,36 @@ def test_who_cannot_be_fitted_fails_alone(plain, untrained):
     assert "not finite" in result.draws.problems[0]
 
 
-def test_galaxies_unlike_the_training_are_named(plain, untrained):
+def test_galaxies_unlike_the_training_are_named(plain: LinearModel, untrained: Proposal) -> None:
     observations = linear_data(plain, 2, snr=5.0)
     narrow = Trained((0.5, 0.0, 0.0, 0.0), (0.9, 9.0, 99.0, 1.0))
     result = amortised_posterior(jax.random.key(0), observations, plain, untrained, narrow, SETTINGS)
     assert all("median error" in words and "trained: 50.0% to 90.0%" in words for words in result.outside)
 
 
-def test_what_a_flow_is_not_for_is_refused(plain, massive, untrained):
+def test_what_a_flow_is_not_for_is_refused(
+    plain: LinearModel, massive: LinearModel, untrained: Proposal
+) -> None:
     observations = linear_data(massive, 1)
     with pytest.raises(ValueError, match="the model has 'linear', or other priors"):
         amortised_posterior(jax.random.key(0), observations, massive, untrained, EVERYTHING, SETTINGS)
     free = linear_data(plain, 1)._replace(fixed={})
     with pytest.raises(ValueError, match="known zred, these have nothing fixed"):
         amortised_posterior(jax.random.key(0), free, plain, untrained, EVERYTHING, SETTINGS)
+
+    @jax.tree_util.register_pytree_node_class
+    class Silent(LinearModel):
+        linear_in_mass = False
+
+    silent = Silent(massive.matrix, massive.space, massive.bands)
+    mass_flow = start_proposal(toy_config(), massive)
+    with pytest.raises(ValueError, match="linear in 10\\*\\*logmass, and the model does not say so"):
+        amortised_posterior(jax.random.key(0), observations, silent, mass_flow, EVERYTHING, SETTINGS)
     with pytest.raises(ValueError, match="stages must be some"):
         AmortisedSettings(stages=())
 
 
-def test_a_galaxys_draws_do_not_depend_on_its_neighbours(plain, untrained):
+def test_a_galaxys_draws_do_not_depend_on_its_neighbours(plain: LinearModel, untrained: Proposal) -> None:
     observations = linear_data(plain, 3)
     all_three = amortised_posterior(jax.random.key(0), observations, plain, untrained, EVERYTHING, SETTINGS)
     two = amortised_posterior(

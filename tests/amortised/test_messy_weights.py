@@ -1,18 +1,21 @@
 """Weights of a flow that nobody trained, with outliers and zero points: they alone have to make the posterior exact."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import Array
 from toy_flows import EVERYTHING, NEVER, SETTINGS, linear_data, toy_config
 
 from starling.amortised import Stage, amortised_posterior
 from starling.amortised.training import start_proposal
 from starling.cli.flows import choose_flow
-from starling.inference import ErrorModel, ZeroPoint, galaxy_model, prepare_noise, take
+from starling.inference import ErrorModel, Observation, ZeroPoint, galaxy_model, prepare_noise, take
 from starling.inference.density import flat_density
+from tests.amortised.conftest import LinearModel
 
 ALL = ZeroPoint("all", ("sdss_u0", "sdss_g0", "sdss_r0", "sdss_i0", "sdss_z0", "twomass_J"), 0.1)
 KINDS = {
@@ -24,7 +27,9 @@ KINDS = {
 LONGER = replace(SETTINGS, stages=(Stage(8, 1000),))
 
 
-def on_grid(model, observation, errors):
+def on_grid(
+    model: LinearModel, observation: Observation, errors: ErrorModel
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Posterior mean and deviation of mass, a and b, and ln Z, by summing the density of the chains over a grid."""
     noise = prepare_noise(observation, model, 0.0, "none", errors)
     density = flat_density(galaxy_model, observation, model, noise=noise)
@@ -32,7 +37,7 @@ def on_grid(model, observation, errors):
     mass = np.linspace(9.2, 10.8, 321)
 
     @jax.jit
-    def values(theta):
+    def values(theta: Array) -> Array:
         return jax.vmap(lambda one: density.log_density(model.space.unconstrain(one, ("zred",))))(theta)
 
     grid = np.stack([g.ravel() for g in np.meshgrid(mass, x, x, indexing="ij")], axis=1)
@@ -50,14 +55,14 @@ def on_grid(model, observation, errors):
 
 
 @pytest.fixture(scope="module")
-def struck(massive):
+def struck(massive: LinearModel) -> Observation:
     """A galaxy with one band off by twenty errors."""
     observations = take(linear_data(massive, 1, snr=10.0), [0])
     return observations._replace(flux=observations.flux.at[0, 2].add(20.0 * observations.flux_err[0, 2]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_are_exact(massive, struck, kind):
+def test_weights_are_exact(massive: LinearModel, struck: Observation, kind: str) -> None:
     observations = struck if kind != "zero_points" else take(linear_data(massive, 1, snr=10.0), [0])
     proposal = start_proposal(toy_config(), massive)
     settings = replace(LONGER, errors=KINDS[kind])
@@ -71,7 +76,7 @@ def test_weights_are_exact(massive, struck, kind):
 
 
 @pytest.mark.parametrize("kind", ["mixture", "zero_points"])
-def test_chains_of_the_flow_are_exact(massive, struck, kind):
+def test_chains_of_the_flow_are_exact(massive: LinearModel, struck: Observation, kind: str) -> None:
     proposal = start_proposal(toy_config(), massive)
     settings = replace(NEVER, errors=KINDS[kind])
     result = amortised_posterior(jax.random.key(1), struck, massive, proposal, EVERYTHING, settings)
@@ -81,7 +86,9 @@ def test_chains_of_the_flow_are_exact(massive, struck, kind):
     np.testing.assert_allclose(found.std(axis=0) / sigma, 1.0, atol=0.2)
 
 
-def test_zero_points_that_are_sampled_are_refused(massive, struck, tmp_path):
+def test_zero_points_that_are_sampled_are_refused(
+    massive: LinearModel, struck: Observation, tmp_path: Path
+) -> None:
     free = ErrorModel(zero_points=(ALL,), treatment="free")
     with pytest.raises(ValueError, match=r"integrate them out .* or fit with chains alone"):
         replace(SETTINGS, errors=free)

@@ -1,20 +1,23 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from starling.amortised.mocks import NoiseRange, _observe, draw_mocks, instruments
+from starling.amortised.mocks import Mock, NoiseRange, _observe, draw_mocks, instruments
 from starling.inference.coordinates import Coordinates
+from tests.amortised.conftest import LinearModel
 
 
 @pytest.fixture(scope="module")
-def mocks(massive):
+def mocks(massive: LinearModel) -> Mock:
     coordinates = Coordinates(massive.space, ("zred",))
     return draw_mocks(jax.random.key(0), 4000, massive, coordinates, NoiseRange())
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.1, 0.2])
-def test_noise_is_that_of_the_likelihood_although_its_size_follows_the_observed_flux(floor):
+def test_noise_is_that_of_the_likelihood_although_its_size_follows_the_observed_flux(floor: float) -> None:
     n, true, depth = 200_000, 1.0, 0.05
     ones = jnp.ones((n, 1))
     noise = NoiseRange(outliers=0.0)
@@ -31,7 +34,7 @@ def test_noise_is_that_of_the_likelihood_although_its_size_follows_the_observed_
         assert np.sum(density * (f - true) / s) > 0.15
 
 
-def test_mocks_are_finite_and_cover_what_is_asked_for(mocks):
+def test_mocks_are_finite_and_cover_what_is_asked_for(mocks: Mock) -> None:
     assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(mocks))
     assert np.all(np.asarray(mocks.seen.error) > 0)
     share = np.asarray(mocks.seen.error / jnp.abs(mocks.seen.flux))
@@ -43,7 +46,7 @@ def test_mocks_are_finite_and_cover_what_is_asked_for(mocks):
     assert used.max() == 6
 
 
-def test_the_level_of_the_errors_says_nothing_of_the_mass(mocks):
+def test_the_level_of_the_errors_says_nothing_of_the_mass(mocks: Mock) -> None:
     mass = np.asarray(mocks.theta[:, 0])
     level = np.log(np.asarray(mocks.seen.error)).mean(axis=1) - np.log(10.0) * mass
     low, high = level[mass < 9.0], level[mass > 11.0]
@@ -51,7 +54,7 @@ def test_the_level_of_the_errors_says_nothing_of_the_mass(mocks):
     assert low.mean() == pytest.approx(high.mean(), abs=4.0 * error)
 
 
-def test_coordinates_are_the_prior_whitened_ones_without_mass(mocks, massive):
+def test_coordinates_are_the_prior_whitened_ones_without_mass(mocks: Mock, massive: LinearModel) -> None:
     coordinates = Coordinates(massive.space, ("zred",))
     assert coordinates.free == ("a", "b")
     apart = {"zred": mocks.theta[0, 3], "logmass": mocks.theta[0, 0]}
@@ -59,7 +62,7 @@ def test_coordinates_are_the_prior_whitened_ones_without_mass(mocks, massive):
     assert np.asarray(mocks.v).std(axis=0) == pytest.approx([1.0, 1.0], abs=0.05)
 
 
-def test_bands_of_a_camera_go_together():
+def test_bands_of_a_camera_go_together() -> None:
     numbers = instruments(
         ["acs_wfc_f606w", "acs_wfc_f814w", "galex_FUV", "spitzer_irac_ch1", "spitzer_mips_24"]
     )
@@ -75,6 +78,6 @@ def test_bands_of_a_camera_go_together():
         ({"missing": 1.5}, "noise.missing is a share"),
     ],
 )
-def test_ranges_that_make_no_sense(changes, words):
+def test_ranges_that_make_no_sense(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         NoiseRange(**changes)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from toy_flows import EVERYTHING, NEVER, SETTINGS, linear_data
 
-from starling.amortised import Archive, settle
-from starling.inference import SamplerSettings, to_datatree
+from starling.amortised import AmortisedSettings, Archive, Proposal, Settled, settle
+from starling.inference import Observation, SamplerSettings, to_datatree
 from starling.inference.nested import PRESETS, rest
 from starling.inference.settings import Nested
 from starling.inference.summary import summary_table
+from tests.amortised.conftest import LinearModel
 
 SAMPLER = SamplerSettings(
     n_chains=2,
@@ -27,12 +28,14 @@ SAMPLER = SamplerSettings(
 )
 
 
-def _settle(plain, untrained, observations, settings):
+def _settle(
+    plain: LinearModel, untrained: Proposal, observations: Observation, settings: AmortisedSettings
+) -> Settled:
     archive = Archive(untrained, EVERYTHING, {})
     return settle(jax.random.key(0), observations, plain, archive, SAMPLER, settings)
 
 
-def test_weights_settle_and_say_so(plain, untrained):
+def test_weights_settle_and_say_so(plain: LinearModel, untrained: Proposal) -> None:
     observations = linear_data(plain, 2)
     draws, found = _settle(plain, untrained, observations, SETTINGS)
     assert found.passed.all()
@@ -47,7 +50,9 @@ def test_weights_settle_and_say_so(plain, untrained):
     assert table["flag"].tolist() == ["ok", "ok"]
 
 
-def test_what_nothing_settles_goes_to_plain_chains_and_keeps_its_place(plain, untrained):
+def test_what_nothing_settles_goes_to_plain_chains_and_keeps_its_place(
+    plain: LinearModel, untrained: Proposal
+) -> None:
     observations = linear_data(plain, 3)
     bad = observations._replace(flux=observations.flux.at[1, 0].set(jnp.nan))
     hopeless = replace(NEVER, chains=None, ess=1e9)
@@ -60,7 +65,7 @@ def test_what_nothing_settles_goes_to_plain_chains_and_keeps_its_place(plain, un
     np.testing.assert_array_equal(draws.theta[:, 0, 0, 2], np.asarray(observations.fixed["zred"]))
 
 
-def test_nested_sampling_is_the_last_resort(plain, untrained):
+def test_nested_sampling_is_the_last_resort(plain: LinearModel, untrained: Proposal) -> None:
     """Where chains end too early; the posterior is the same normal that the weights find."""
     pytest.importorskip("dynesty")
     observations = linear_data(plain, 2)
@@ -81,10 +86,12 @@ def test_nested_sampling_is_the_last_resort(plain, untrained):
         np.testing.assert_allclose(a.std(axis=0), b.std(axis=0), rtol=0.3)
 
 
-def test_nested_sampling_that_fails_is_a_flag(plain, untrained, monkeypatch):
+def test_nested_sampling_that_fails_is_a_flag(
+    plain: LinearModel, untrained: Proposal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("dynesty")
 
-    def fails(*_arguments):
+    def fails(*_arguments: object) -> None:
         raise RuntimeError("no point above the threshold")
 
     monkeypatch.setattr(rest, "sample_galaxy", fails)
@@ -97,5 +104,5 @@ def test_nested_sampling_that_fails_is_a_flag(plain, untrained, monkeypatch):
     assert np.all(np.isfinite(draws.theta))
 
 
-def test_presets_of_the_last_resort_are_those_of_the_judge():
+def test_presets_of_the_last_resort_are_those_of_the_judge() -> None:
     assert set(get_args(Nested)) == {"none", *PRESETS}

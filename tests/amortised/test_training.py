@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +16,12 @@ from starling.amortised.training import train_proposal
 from starling.cli import app
 from starling.emulators import save_emulator
 from starling.simulation import StoppedError
+from tests.amortised.conftest import LinearModel
 
 ABOUT = {"name": "toy", "sha256": "0" * 64}
 
 
-def test_training_makes_the_true_parameters_likelier(plain, tmp_path):
+def test_training_makes_the_true_parameters_likelier(plain: LinearModel, tmp_path: Path) -> None:
     config = toy_config(training={"steps": 300, "batch_size": 64, "report_every": 100, "warmup_steps": 20})
     losses = []
     train_proposal(
@@ -30,7 +32,7 @@ def test_training_makes_the_true_parameters_likelier(plain, tmp_path):
     assert losses[-1] < losses[0]
 
 
-def test_a_run_that_was_stopped_ends_with_the_same_weights(plain, tmp_path):
+def test_a_run_that_was_stopped_ends_with_the_same_weights(plain: LinearModel, tmp_path: Path) -> None:
     config = toy_config()
     whole, loss = train_proposal(config, plain, workdir=tmp_path / "whole", run_hash="a")
     with pytest.raises(StoppedError, match="continues the run"):
@@ -43,7 +45,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(plain, tmp_path):
         train_proposal(config, plain, workdir=tmp_path / "cut", run_hash="b")
 
 
-def test_a_run_may_be_lengthened_before_its_rate_falls_only(plain, tmp_path):
+def test_a_run_may_be_lengthened_before_its_rate_falls_only(plain: LinearModel, tmp_path: Path) -> None:
     short, long = (toy_config(training=toy_config().training.model_dump() | {"steps": n}) for n in (8, 12))
     assert short.run_hash("e") == long.run_hash("e")
     with pytest.raises(StoppedError):
@@ -55,7 +57,7 @@ def test_a_run_may_be_lengthened_before_its_rate_falls_only(plain, tmp_path):
         train_proposal(short, plain, workdir=tmp_path, run_hash="a")
 
 
-def test_an_archive_gives_back_what_was_put_in(massive, tmp_path):
+def test_an_archive_gives_back_what_was_put_in(massive: LinearModel, tmp_path: Path) -> None:
     config = toy_config(training=toy_config().training.model_dump() | {"steps": 2})
     archive = amortise(config, massive, ABOUT, workdir=tmp_path, out=tmp_path / "toy.safetensors")
     again = load_proposal(tmp_path / "toy.safetensors")
@@ -70,7 +72,7 @@ def test_an_archive_gives_back_what_was_put_in(massive, tmp_path):
     assert all(low <= high for low, high in zip(again.trained.low, again.trained.high, strict=True))
 
 
-def test_files_that_are_not_archives_are_named(tmp_path):
+def test_files_that_are_not_archives_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="starling amortise CONFIG"):
         load_proposal(tmp_path / "none.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"nothing")
@@ -89,13 +91,13 @@ def test_files_that_are_not_archives_are_named(tmp_path):
         ("name: x", "bands: this key is needed"),
     ],
 )
-def test_configurations_that_are_wrong_say_so(text, words, tmp_path):
+def test_configurations_that_are_wrong_say_so(text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(ValueError, match=words):
         read_amortise_config(tmp_path / "c.yaml")
 
 
-def test_command_trains_and_continues(tmp_path):
+def test_command_trains_and_continues(tmp_path: Path) -> None:
     emulator = toy_emulator("direct", ("sdss_g0", "sdss_r0", "sdss_i0"))
     save_emulator(tmp_path / "toy.safetensors", emulator, {"name": "toy", "curve_sha256": [], "accuracy": {}})
     (tmp_path / "c.yaml").write_text(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import Array
 from jax.scipy.special import logsumexp
 
 from starling.amortised.adapt import Adaptation, adapt, both, draw, log_density, of_flow, temper
@@ -15,7 +16,7 @@ from starling.amortised.psis import fit_pareto, pareto_quantile, resample, smoot
 
 
 @pytest.mark.parametrize("shape", [0.2, 0.6, 1.2])
-def test_shape_of_a_pareto_tail_is_found(shape):
+def test_shape_of_a_pareto_tail_is_found(shape: float) -> None:
     excess = np.sort(pareto_quantile(np.random.default_rng(0).uniform(size=3000), shape, 2.0))
     found, scale = fit_pareto(excess)
     # the standard error of the shape is (1 + k) / sqrt(n)
@@ -24,7 +25,7 @@ def test_shape_of_a_pareto_tail_is_found(shape):
 
 
 @pytest.mark.parametrize("width", [0.7, 1.0, 2.0])
-def test_smoothing_is_that_of_arviz(width):
+def test_smoothing_is_that_of_arviz(width: float) -> None:
     z = width * np.random.default_rng(1).normal(size=4000)
     log_weights = -0.5 * z**2 + 0.5 * (z / width) ** 2 + (0.1 * np.random.default_rng(2).normal(size=4000))
     smoothed = smooth(log_weights)
@@ -34,7 +35,7 @@ def test_smoothing_is_that_of_arviz(width):
     assert smoothed.log_mean == pytest.approx(np.log(np.mean(np.exp(log_weights))))
 
 
-def test_weights_that_say_nothing_fail():
+def test_weights_that_say_nothing_fail() -> None:
     nothing = smooth(np.full(500, -np.inf))
     assert nothing.k_hat == np.inf
     assert nothing.ess == 0.0
@@ -44,14 +45,14 @@ def test_weights_that_say_nothing_fail():
     assert smooth(one).ess == pytest.approx(1.0)
 
 
-def test_resampling_keeps_the_weights():
+def test_resampling_keeps_the_weights() -> None:
     weights = np.array([0.5, 0.0, 0.3, 0.2])
     kept = resample(np.random.default_rng(0), weights, 1000)
     np.testing.assert_allclose(np.bincount(kept, minlength=4) / 1000, weights, atol=1.5e-3)
 
 
 @pytest.mark.parametrize(("mean", "sigma"), [(1.0, 0.02), (1.0, 0.7), (-0.3, 0.5), (1e6, 10.0)])
-def test_density_of_the_mass_is_that_of_the_draws(mean, sigma):
+def test_density_of_the_mass_is_that_of_the_draws(mean: float, sigma: float) -> None:
     uniforms = jax.random.uniform(jax.random.key(0), (20000, 2))
     amplitude = Amplitude(jnp.asarray(mean), jnp.asarray(sigma))
     mass, log_q = jax.vmap(lambda u: draw_log_mass(u, amplitude, 10.0, 8.0, 12.0))(uniforms)
@@ -70,13 +71,13 @@ SCALES = jnp.asarray([[0.1, 0.3, 1.0], [0.3, 0.3, 0.3]])
 
 
 @pytest.mark.parametrize("n_modes", [1, 2])
-def test_adaptation_finds_distant_narrow_posteriors(n_modes):
-    def target(key, z):
+def test_adaptation_finds_distant_narrow_posteriors(n_modes: int) -> None:
+    def target(key: Array | None, z: Array) -> Array:
         del key
         white = (z - MEANS[:n_modes, :, None]) / SCALES[:n_modes, :, None]
         return logsumexp(-0.5 * jnp.sum(white**2, axis=1), axis=0)
 
-    def evaluate(key, z):
+    def evaluate(key: Array | None, z: Array) -> tuple[Array, Array]:
         return target(key, z), z.T
 
     plan, start = Adaptation(8, 1000, 0.2), of_flow(jax.random.key(2), 3, 4)
@@ -96,7 +97,7 @@ def test_adaptation_finds_distant_narrow_posteriors(n_modes):
     np.testing.assert_allclose(mean, mass @ np.asarray(MEANS[:n_modes]) / mass.sum(), atol=0.05)
 
 
-def test_tempered_weights_are_worth_what_was_asked_for():
+def test_tempered_weights_are_worth_what_was_asked_for() -> None:
     weights, power = temper(-50.0 * jnp.abs(jax.random.normal(jax.random.key(0), (1000,))), 100.0)
     assert 1.0 / float(jnp.sum(weights**2)) == pytest.approx(100.0, rel=0.02)
     assert 0.0 < float(power) < 1.0
@@ -105,11 +106,11 @@ def test_tempered_weights_are_worth_what_was_asked_for():
     assert float(power) == 1.0
 
 
-def test_weights_of_all_rounds_are_not_biased_by_the_fit():
+def test_weights_of_all_rounds_are_not_biased_by_the_fit() -> None:
     """Few draws in many dimensions: fitted to the draws that they weigh, proposals make the evidence too low."""
     scale = jnp.linspace(0.3, 1.5, 10)[:, None]
 
-    def evaluate(key, z):
+    def evaluate(key: Array | None, z: Array) -> tuple[Array, tuple[()]]:
         del key
         return -0.5 * jnp.sum((z / scale) ** 2, axis=0), ()
 

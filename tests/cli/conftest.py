@@ -42,6 +42,8 @@ SPACE = ParameterSpace(
 class ToyModel:
     """Mass scales the flux, dust reddens it, redshift dims it."""
 
+    linear_in_mass = True
+
     def __init__(self, reddening: Array, bands: tuple[str, ...]) -> None:
         self.reddening, self.bands, self.space = reddening, bands, SPACE
 

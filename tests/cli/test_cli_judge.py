@@ -14,6 +14,7 @@ from toy_emulators import toy_emulator
 from toy_tables import make_toy_tables
 
 from starling.cli import judge_steps
+from starling.cli.judged import describe_judged, open_judged
 from starling.emulators import save_emulator
 from starling.execution.work import Done, Job
 from starling.sps import Tables
@@ -109,6 +110,31 @@ def test_finished_galaxies_are_kept_and_failed_ones_flagged(inputs: Path, toy: A
     here.deadly = None
     assert judge(inputs, *out, "--seed", 5, "--fresh")[0] == 0
     assert here.begun == [0, 1, 2, 0, 1, 2]
+
+
+@pytest.mark.parametrize("folder", ["here", "config", "absolute"])
+def test_tables_of_the_exact_model_count_from_the_configuration(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of `starling train` and `simulate` do; in the processes that sample, too."""
+    place = {"here": tmp_path / "run", "config": tmp_path / "configs", "absolute": tmp_path / "else"}[folder]
+    for path in (tmp_path / "run", tmp_path / "configs", place / "tables"):
+        path.mkdir(parents=True, exist_ok=True)
+    (place / "tables" / "their.safetensors").touch()
+    asked: list[Path] = []
+
+    def toy_tables(tables: str, *_: Any) -> Tables:
+        asked.append(Path(tables).resolve())
+        return make_toy_tables()
+
+    monkeypatch.setattr("starling.cli.judged.named_tables", toy_tables)
+    monkeypatch.chdir(tmp_path / "run")
+    named = str(place / "tables/their.safetensors") if folder == "absolute" else "tables/their.safetensors"
+    toy_file(tmp_path / "configs", config={"simulator": {"tables": named}})
+    what = describe_judged("toy.safetensors", Path("../configs"), BANDS, BANDS[:1], None, True)
+    monkeypatch.chdir(place if folder == "here" else tmp_path)  # processes may be elsewhere
+    assert open_judged(json.loads(json.dumps(what))).bands == BANDS[:1]
+    assert asked == [(place / "tables" / "their.safetensors").resolve()]
 
 
 def test_what_is_wrong_is_one_message(inputs: Path, toy: Any, here: type[Here]) -> None:

@@ -13,8 +13,9 @@ from toy_emulators import toy_stitched
 from toy_tables import make_toy_tables
 
 from starling.emulators.files import load_default
-from starling.forward import PROPERTIES, ForwardModel, LinearInMass, linearise
+from starling.forward import PROPERTIES, ForwardModel, is_linear_in_mass, linearise, parts_of
 from starling.published import parrot_model, speculator_model
+from starling.published.parrot_model import ParrotModel
 from starling.sps import exact_model
 
 BANDS = ("acs_wfc_f606w", "wfc3_ir_f160w", "spitzer_irac_ch2")
@@ -102,9 +103,31 @@ def test_maggies_of_one_galaxy_and_of_many(model: ForwardModel, theta: jax.Array
 def test_mass_scales_flux(model: ForwardModel, theta: jax.Array) -> None:
     heavier = theta.at[:, model.space.index("logmass")].add(1.0)
     assert np.allclose(fluxes(model, heavier), 10.0 * fluxes(model, theta), rtol=1e-4, atol=0.0)
-    if isinstance(model, LinearInMass):
-        massive = theta.at[:, model.space.index("logmass")].add(3.0)
-        assert np.allclose(fluxes(model, massive), 1e3 * fluxes(model, theta), rtol=1e-4, atol=0.0)
+
+
+def follows_mass(model: ForwardModel, theta: jax.Array) -> bool:
+    """Whether the flux is in proportion to the mass, from one end of its prior to the other."""
+    index = model.space.index("logmass")
+    low, high = (float(end[index]) for end in model.space.bounds)
+    ends = [np.asarray(fluxes(model, theta.at[:, index].set(mass)), float) for mass in (low, high)]
+    return np.allclose(10.0 ** (high - low) * ends[0], ends[1], rtol=1e-3, atol=0.0)
+
+
+def test_who_says_linear_in_mass_is(model: ForwardModel, theta: jax.Array) -> None:
+    """Chains and flows take a model's word for it. Networks that have the mass among their inputs do not give it."""
+    assert is_linear_in_mass(model) == (not isinstance(model, ParrotModel))
+    assert follows_mass(model, theta) or not is_linear_in_mass(model)
+    parts = parts_of(model, {"zred": np.linspace(0.6, 2.5, 4)}, 4)
+    for same in (model.select(BANDS[1:]), *(part.model for part in parts)):
+        assert is_linear_in_mass(same) == is_linear_in_mass(model)
+
+
+def test_a_network_that_bends_the_mass_does_not_say_linear(tmp_path: Path) -> None:
+    content = single()
+    content[2][1][0][0] = -10.0  # where the activation bends
+    bent = make_parrot(tmp_path, content)
+    assert not follows_mass(bent, bent.space.sample(jax.random.key(4), (6,)))
+    assert not is_linear_in_mass(bent)
 
 
 def test_gradient_against_finite_differences(model: ForwardModel) -> None:

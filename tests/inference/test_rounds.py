@@ -71,8 +71,8 @@ def test_divergences_between_the_draws_count():
     kept = handed_out(store, 500)
     assert not diverging[:, 3::4].any()
     one = kept.theta[:, :, None], kept.diverging[:, :, None], Thresholds()
-    assert not converged(*one, every=store.every(500))[0][0]
-    assert converged(*one, every=3 * store.every(500))[0][0]
+    assert not converged(*one, every=store.every(500)).good[0]
+    assert converged(*one, every=3 * store.every(500)).good[0]
 
 
 def test_further_latent_sites_must_converge_where_they_move():
@@ -84,9 +84,11 @@ def test_further_latent_sites_must_converge_where_they_move():
     latents = latents_of({"zero_points": site})
     assert latents.names == ("zero_points[0]", "zero_points[1]", "zero_points[2]")
     calm = np.zeros(theta.shape[:3], bool)
-    good, moved = converged(theta, calm, Thresholds(), latents=latents.draws)
-    assert good.tolist() == [True, False]
-    assert moved.all()
+    found = converged(theta, calm, Thresholds(), latents=latents.draws)
+    assert found.good.tolist() == [True, False]
+    assert found.moved.all()
+    assert found.rhat[0] < 1.01 < 1.1 < found.rhat[1]
+    assert found.ess[1] < 0.1 < 1.0 < found.ess[0]
 
 
 def test_galaxies_whose_zero_points_have_not_converged_go_on():
@@ -100,7 +102,9 @@ def test_galaxies_whose_zero_points_have_not_converged_go_on():
         new = bare(rng.normal(size=(4, 1000)))
         diverging = np.broadcast_to(diverging, (4, 1000))
         stores.append(added(None, new._replace(extra={"zero_points": site}, diverging=diverging)))
-    galaxies = _Galaxies(np.ones(3, bool), [0], [None] * 3, stores, [None] * 3, [1] * 3)
+    galaxies = _Galaxies(
+        np.ones(3, bool), [0], [None] * 3, stores, [None] * 3, [1] * 3, [[], [], []], [""] * 3
+    )
     _judge(np.arange(3), galaxies, SamplerSettings(n_draws=500))
     assert [store is None for store in galaxies.stores] == [True, False, False]
     assert galaxies.every == [2, 2, 2]
@@ -137,7 +141,7 @@ def test_stopping_when_chains_agree_does_not_distort():
             kept[row] = handed_out(stores[row], n_draws).theta
             stores[row] = with_room(stores[row], n_draws)
         draws = np.stack([kept[row] for row in waiting], axis=2)
-        good, _ = converged(draws, np.zeros(draws.shape[:3], bool), Thresholds())
+        good = converged(draws, np.zeros(draws.shape[:3], bool), Thresholds()).good
         lengths[waiting[good]] = m
         waiting = waiting[~good]
     assert not waiting.size

@@ -16,7 +16,7 @@ from starling.forward import ForwardModel
 from starling.inference import Draws, Progress, SamplerSettings, diagnose, fit, take
 from starling.inference.convergence import Thresholds
 from starling.inference.diagnostics import Diagnostics, Weights, outside_domain
-from starling.inference.nested import nested_for_the_rest
+from starling.inference.nested import RecordOf, nested_for_the_rest
 from starling.inference.observation import Observation
 
 _TOGETHER = 4  # galaxies for the plain chains, few as they are, so that they compile once
@@ -37,12 +37,13 @@ def settle(
     sampler: SamplerSettings,
     settings: AmortisedSettings | None = None,
     progress: Callable[[Progress], None] | None = None,
+    record_of: RecordOf | None = None,
 ) -> Settled:
     """Posterior draws for a batch of galaxies, as ``starling.inference.fit`` makes them.
 
     First the stages of ``settings`` (draws of the flow, then chains in its coordinates); galaxies that pass none of
     them are sampled as ``sampler`` says, which also gives the number of draws and the errors, and by nested sampling
-    where it asks for that.
+    where it asks for that; ``record_of`` says where its records are kept (``nested_for_the_rest``).
     """
     settings = replace(
         settings or AmortisedSettings(),
@@ -96,6 +97,7 @@ def settle(
         None
         if progress is None
         else lambda share: progress(Progress(0.95 + 0.05 * share, n, n, "nested sampling")),
+        record_of,
     )
     if progress is not None:
         progress(Progress(1.0, n, n, "done"))

@@ -11,7 +11,7 @@ from starling.cli.compiled import CompiledOption, keep_compiled
 def fit(
     config: Annotated[Path, typer.Argument(help="YAML file that says what the columns are; see configs/.")],
     table: Annotated[
-        Path | None, typer.Argument(help="Table of fluxes, in place of the configured one.")
+        Path | None, typer.Argument(help="Table of fluxes or HATS catalogue, in place of the configured one.")
     ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder that the configured paths of tables count from.")
@@ -34,7 +34,10 @@ def fit(
     ] = False,
     compiled: CompiledOption = None,
 ) -> None:
-    """Fit the galaxies of a table. A run that was stopped goes on when the same command is given again."""
+    """Fit the galaxies of a table. A run that was stopped goes on when the same command is given again.
+
+    A table that is a HATS catalogue (a folder) is fitted into another one; the extra `hats` brings LSDB for that.
+    """
     from starling.cli.devices import use_all_cores
 
     use_all_cores()  # the imports below already ask JAX for its devices
@@ -42,12 +45,22 @@ def fit(
 
     from rich.console import Console
 
+    from starling.cli.hats_steps import fit_hats_catalogue, hats_run
     from starling.cli.inputs import read_inputs
     from starling.cli.pipeline import fit_catalogue, say_results
     from starling.execution import read_execution
 
     console = Console()
     where = None if execution is None else read_execution(execution)
+    hats = hats_run(config, table, data)
+    if hats is not None:
+        if max_galaxies is not None:
+            raise ValueError(
+                "--max-galaxies is for tables: of a HATS catalogue take rows by `table.select.cuts`"
+            )
+        folder = out or Path(hats.config.output.folder or f"starling-{config.stem}")
+        fit_hats_catalogue(console, hats, folder, fresh=fresh, check=check, execution=where)
+        return
     settings, emulator, catalogue, place = read_inputs(
         console, config, table, data, max_galaxies=max_galaxies
     )

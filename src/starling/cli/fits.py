@@ -30,9 +30,10 @@ from starling.inference import (
     to_datatree,
 )
 from starling.inference import fit as sample_galaxies
-from starling.inference.nested import nested_for_the_rest, require_dynesty
+from starling.inference.nested import RecordOf, nested_for_the_rest, require_dynesty
 from starling.published import is_published, open_published
 from starling.runs import Fit, Report, hash_arrays, storage_of, work_on
+from starling.runs.folder import PARTS, galaxy_path
 from starling.runs.run import parts as parts_of_run
 
 HEADER_KEYS = ("name", "created", "simulator", "surrogate", "git_commit", "config_sha256")
@@ -103,8 +104,12 @@ def fit_of(
     emulator: Emulator,
     truth: Mapping[str, np.ndarray] | None = None,
     folder: Path = Path(),
+    results: Path | None = None,
 ) -> Planned:
-    """The run of a catalogue. A path of a flow counts from ``folder``."""
+    """The run of a catalogue. A path of a flow counts from ``folder``; ``results`` is the folder of the run.
+
+    There what nested sampling finds is kept, galaxy by galaxy, for a part that is stopped half-way.
+    """
     settings, model = config.sampler_settings, emulator.model.select(catalogue.bands)
     if settings.nested != "none":
         require_dynesty()
@@ -129,7 +134,7 @@ def fit_of(
     ids = tuple(catalogue.ids[row] for row in order)
     observations = take(catalogue.observations, order)
     engine = _Engine(model, settings, flow)
-    sample = _sampler(observations, ids, engine, config.seed, sorted_truth, provenance)
+    sample = _sampler(observations, ids, engine, config.seed, sorted_truth, provenance, results)
     inputs = {
         "galaxies": hash_arrays((catalogue.observations, catalogue.ids, dict(truth or {}))),
         "emulator": hash_arrays((model, catalogue.bands)),
@@ -156,8 +161,11 @@ def open_parts(settings: Mapping[str, Any]) -> Iterator[Callable[[int], int]]:
     paths = {name: None if path is None else Path(path) for name, path in settings["place"].items()}
     place = Place(paths["base"] or Path(), paths["table"], paths["data"])
     emulator = open_emulator(config.model.emulator, place.base, tuple(config.photometry.bands))
-    planned = fit_of(config, open_catalogue(config, emulator, place), emulator, folder=place.base)
-    yield work_on(planned.fit, Path(settings["folder"]))
+    results = Path(settings["folder"])
+    planned = fit_of(
+        config, open_catalogue(config, emulator, place), emulator, folder=place.base, results=results
+    )
+    yield work_on(planned.fit, results)
 
 
 class _Engine(NamedTuple):
@@ -180,18 +188,33 @@ class _Engine(NamedTuple):
         }
 
     def settle(
-        self, key: jax.Array, observations: Observation, size: int, progress: Callable[[Progress], None]
+        self,
+        key: jax.Array,
+        observations: Observation,
+        size: int,
+        progress: Callable[[Progress], None],
+        record_of: RecordOf | None,
     ) -> Settled:
         """The posteriors of these galaxies, which chains fill up to ``size``, so that nothing compiles again."""
         if self.flow is not None:
-            return settle(key, observations, self.model, self.flow, self.settings, progress=progress)
+            return settle(
+                key,
+                observations,
+                self.model,
+                self.flow,
+                self.settings,
+                progress=progress,
+                record_of=record_of,
+            )
         n = len(observations.flux)
         size = min(size, max(n, self.settings.together))
         padded = take(observations, np.minimum(np.arange(size), n - 1))
         draws = _first(sample_galaxies(key, padded, self.model, settings=self.settings, progress=progress), n)
         rest = key, observations, self.model, self.settings, draws, diagnose(draws)
         return Settled(
-            *nested_for_the_rest(*rest, lambda share: progress(Progress(share, n, n, "nested sampling")))
+            *nested_for_the_rest(
+                *rest, lambda share: progress(Progress(share, n, n, "nested sampling")), record_of
+            )
         )
 
 
@@ -202,6 +225,7 @@ def _sampler(
     seed: int,
     truth: Mapping[str, np.ndarray] | None,
     provenance: Mapping[str, Any],
+    results: Path | None,
 ) -> Callable[[int, int, int, Report], xr.DataTree]:
     """What fits one part; the draws depend on the seed, the part and its galaxies only."""
     key = jax.random.key(seed)
@@ -212,7 +236,11 @@ def _sampler(
     def sample(part: int, start: int, stop: int, report: Report) -> xr.DataTree:
         mine = take(observations, np.arange(start, stop))
         settled = engine.settle(
-            jax.random.fold_in(key, part), mine, size, lambda now: report(now.fraction, now.stage)
+            jax.random.fold_in(key, part),
+            mine,
+            size,
+            lambda now: report(now.fraction, now.stage),
+            None if results is None else lambda row: galaxy_path(results / PARTS, start + row),
         )
         return to_datatree(
             settled.draws,
@@ -234,4 +262,5 @@ def _first(draws: Draws, n: int) -> Draws:
         name: value[:n] for name, value in draws._asdict().items() if isinstance(value, np.ndarray)
     }
     extra = {name: value[:n] for name, value in draws.extra.items()}
-    return draws._replace(**arrays, extra=extra, problems=draws.problems[:n], every=draws.every[:n])
+    words = {name: getattr(draws, name)[:n] for name in ("problems", "every", "gave_up")}
+    return draws._replace(**arrays, **words, extra=extra)

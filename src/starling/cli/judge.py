@@ -84,7 +84,7 @@ def judge(
         exact,
     )
     if exact:
-        inputs = inputs._replace(emulator=exact_of(inputs.emulator, bands, sps_home))
+        inputs = inputs._replace(emulator=exact_of(inputs.emulator, bands, sps_home, config.parent))
     how = How(settings, inputs.config.seed if seed is None else seed, workers, what)
     folder = out or Path(f"starling-{config.stem}-judge")
     results = judge_catalogue(console, inputs, how, folder, fresh=fresh, title=f"{config.stem}: the judge")

@@ -13,7 +13,7 @@ from rich.console import Console
 from starling.cli.errors import INTERRUPTED, say_error
 from starling.cli.fits import HEADER_KEYS
 from starling.cli.inputs import Inputs
-from starling.cli.judged import GALAXIES, forget_attempts, record_path, seed_of, write_galaxies
+from starling.cli.judged import GALAXIES, forget_attempts, seed_of, write_galaxies
 from starling.cli.pipeline import this_command
 from starling.cli.results import Results, write_results
 from starling.execution import Job, Processes
@@ -21,7 +21,7 @@ from starling.forward import ForwardModel
 from starling.inference import summary_table, take
 from starling.inference.nested import NestedSettings, load_record, nested_tree, preset
 from starling.runs import Fit, hash_arrays, progress_bar, run
-from starling.runs.folder import PARTS, part_path
+from starling.runs.folder import PARTS, galaxy_path, part_path
 from starling.runs.lock import locked
 from starling.runs.parts import load_part
 
@@ -103,7 +103,7 @@ class _Judge:
         del number
         if self._failures is None:
             self._failures = self._sample(report)
-        record = load_record(record_path(self._folder / PARTS, start), self._about(start))
+        record = load_record(galaxy_path(self._folder / PARTS, start), self._about(start))
         failure = "" if record is not None else self._failures.get(start, "its record cannot be read")
         return nested_tree(
             [record],
@@ -122,7 +122,7 @@ class _Judge:
         missing = [
             row
             for row in range(len(ids))
-            if load_record(record_path(parts, row), self._about(row)) is None
+            if load_record(galaxy_path(parts, row), self._about(row)) is None
             and load_part(part_path(self._folder, row), ids[row : row + 1]) is None
         ]
         if not missing:

@@ -13,11 +13,13 @@ from starling.cli.compiled import keep_compiled
 from starling.cli.emulators import find_emulator
 from starling.cli.fits import Emulator, open_emulator
 from starling.cli.simulator import describe_model, named_tables
+from starling.configuration import BASE
 from starling.emulators.config import SimulatorConfig
 from starling.forward import ForwardModel
 from starling.inference import ErrorModel, Observation, observe
 from starling.inference.nested import NestedSettings, sample_galaxy, save_record
 from starling.runs import hash_arrays
+from starling.runs.folder import galaxy_path
 from starling.sps import exact_model
 
 GALAXIES = "galaxies.safetensors"
@@ -26,22 +28,25 @@ _BEGUN = ".galaxy-{:05d}.begun.partial"  # as many characters as there were atte
 _ATTEMPTS = 2  # a galaxy that ended so many processes is given up
 
 
-def exact_of(emulator: Emulator, bands: tuple[str, ...], sps_home: Path | None) -> Emulator:
+def exact_of(
+    emulator: Emulator, bands: tuple[str, ...], sps_home: Path | None, folder: Path = Path()
+) -> Emulator:
     """The exact model that an emulator imitates, for these bands, in its place.
 
+    A relative path of its tables counts from ``folder``, if it is there, and else from where the command is run.
     Raises ValueError where its file does not name a model that runs in this package.
     """
     config = emulator.header.get("config", {}).get("simulator")
     if config is None:
         raise ValueError(f"{emulator.name} does not say which simulator it imitates: leave out --exact")
-    settings = SimulatorConfig.model_validate(config)
+    settings = SimulatorConfig.model_validate(config, context={BASE: folder})
     if settings.code == "fsps":
         raise ValueError(
             f"{emulator.name} imitates FSPS, which has no model in JAX: judge with its tables "
             "(`starling ssp export`) or leave out --exact"
         )
     space = emulator.model.space
-    model = exact_model(named_tables(settings.tables, space, sps_home), bands, space)
+    model = exact_model(named_tables(settings.tables_found, space, sps_home), bands, space)
     header = {"name": "exact model", "surrogate": model.surrogate, "simulator": describe_model(model)}
     return Emulator(model, f"the exact model of {emulator.name}", header)
 
@@ -54,9 +59,13 @@ def describe_judged(
     sps_home: Path | None,
     exact: bool,
 ) -> dict[str, Any]:
-    """What ``open_judged`` needs, JSON-able: ``asked`` are the bands of the configuration, ``bands`` those in use."""
+    """What ``open_judged`` needs, JSON-able: ``asked`` are the bands of the configuration, ``bands`` those in use.
+
+    Paths of emulators and tables count from ``folder``.
+    """
     return {
         "emulator": str(find_emulator(name, folder).absolute()),
+        "folder": str(folder.absolute()),
         "asked": list(asked),
         "bands": list(bands),
         "sps_home": None if sps_home is None else str(sps_home.absolute()),
@@ -69,7 +78,10 @@ def open_judged(what: dict[str, Any]) -> ForwardModel:
     emulator = open_emulator(what["emulator"], Path(), tuple(what["asked"]))
     bands = tuple(what["bands"])
     home = None if what["sps_home"] is None else Path(what["sps_home"])
-    model = exact_of(emulator, bands, home).model if what["exact"] else emulator.model.select(bands)
+    if what["exact"]:
+        model: ForwardModel = exact_of(emulator, bands, home, Path(what["folder"])).model
+    else:
+        model = emulator.model.select(bands)
     if what.get("sha256") not in (None, hash_arrays((model, bands))):
         raise ValueError(f"{what['emulator']} has changed since the run was started: start it again")
     return model
@@ -91,11 +103,6 @@ def read_galaxy(path: Path, row: int) -> Observation:
     arrays = {name: value[row] for name, value in load_file(path).items()}
     fixed = {n.removeprefix(_FIXED): arrays.pop(n) for n in [*arrays] if n.startswith(_FIXED)}
     return observe(**arrays, fixed=fixed)
-
-
-def record_path(folder: Path, row: int) -> Path:
-    """Where the record of a galaxy is kept."""
-    return folder / f"galaxy-{row:05d}.safetensors"
 
 
 def forget_attempts(folder: Path) -> None:
@@ -134,7 +141,7 @@ def open_galaxies(settings: Mapping[str, Any]) -> Iterator[Callable[[int], str]]
         try:
             seed = seed_of(about[row]["seed"], about[row]["galaxy"])
             record = sample_galaxy(read_galaxy(folder / GALAXIES, row), model, how, seed)
-            save_record(record, record_path(folder, row), about[row])
+            save_record(record, galaxy_path(folder, row), about[row])
         except (ValueError, RuntimeError, ArithmeticError) as error:
             begun.unlink()
             return f"{type(error).__name__}: {error}"

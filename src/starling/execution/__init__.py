@@ -1,6 +1,6 @@
 """Work in parts, in threads, in processes or on a cluster; knows numbers of parts and nothing of what is done."""
 
-from starling.execution.config import ExecutionConfig, cores, open_executor, read_execution
+from starling.execution.config import ExecutionConfig, cores, open_client, open_executor, read_execution
 from starling.execution.processes import Processes
 from starling.execution.threads import Threads
 from starling.execution.work import Done, ExecutionError, Executor, Job, Work
@@ -15,6 +15,7 @@ __all__ = [
     "Threads",
     "Work",
     "cores",
+    "open_client",
     "open_executor",
     "read_execution",
 ]

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -88,7 +88,7 @@ def open_executor(config: ExecutionConfig, say: Callable[[str], None] = lambda _
         with Processes(config.n_workers, config.threads_per_worker) as processes:
             yield processes
     else:
-        with _client(config) as client:
+        with open_client(config) as client:
             say(f"Dask scheduler: {client.scheduler.address}")
             yield Dask(client, say)
 
@@ -98,7 +98,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _client(config: ExecutionConfig) -> Any:
+def open_client(config: ExecutionConfig) -> AbstractContextManager[Any]:
+    """A client of the Dask cluster of a configuration; the cluster ends with the context, unless it ran before."""
+    if config.kind != "dask":
+        raise ValueError(
+            f"`kind: {config.kind}` is no Dask cluster, and only Dask does this: give `kind: dask`"
+        )
     if config.scheduler is not None:
         return connect(config.scheduler)
     if config.local is not None:

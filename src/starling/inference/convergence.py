@@ -21,6 +21,9 @@ class Thresholds(NamedTuple):
     outside: float = 0.01  # fraction of the draws
 
 
+_BEST = (1.0, np.inf, np.inf)  # R-hat, bulk and tail ESS
+
+
 def _normal_scores(draws: Float[np.ndarray, "chain draw *series"]) -> np.ndarray:
     """Draws replaced by the normal quantiles of their ranks among all chains (Vehtari et al. 2021, eq. 14)."""
     n = draws.shape[0] * draws.shape[1]
@@ -66,6 +69,15 @@ def _ess(draws: np.ndarray) -> np.ndarray:
     return np.where(ess >= 0, np.minimum(ess, n * np.log10(n)), n * np.log10(n))
 
 
+class Verdicts(NamedTuple):
+    """Of every galaxy: whether its chains have converged, and how far they are from it."""
+
+    good: Bool[np.ndarray, " galaxy"]
+    moved: Bool[np.ndarray, " galaxy"]  # ever, in every parameter
+    rhat: Float[np.ndarray, " galaxy"]  # the largest; NaN where one does not move
+    ess: Float[np.ndarray, " galaxy"]  # the smallest, bulk and tail, as a part of what it must be
+
+
 def converged(
     draws: Float[np.ndarray, "chain draw galaxy free"],
     diverging: Bool[np.ndarray, "chain draw galaxy"] | Int[np.ndarray, "chain draw galaxy"],
@@ -73,19 +85,23 @@ def converged(
     *,
     every: Int[np.ndarray, " galaxy"] | int = 1,
     latents: Float[np.ndarray, "chain draw galaxy latent"] | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Per galaxy: whether its chains have converged, and whether they ever moved in every parameter.
+) -> Verdicts:
+    """Whether the chains of each galaxy have converged.
 
     ``diverging`` counts among the ``every`` transitions that a draw stands for. ``latents`` (``latents_of``) that move
     must have converged too.
     """
     rhat, bulk, tail = convergence(draws)
-    good = _reached(rhat, bulk, tail, thresholds).all(axis=1)
+    moved = np.isfinite(rhat).all(axis=1)
     if latents is not None:
         further = convergence(latents)
-        good &= (_reached(*further, thresholds) | np.isnan(further[0])).all(axis=1)
+        # those that do not move have nothing to converge to
+        still = [np.where(np.isnan(one), best, one) for one, best in zip(further, _BEST, strict=True)]
+        rhat, bulk, tail = (np.append(*pair, axis=1) for pair in zip((rhat, bulk, tail), still, strict=True))
+    good = _reached(rhat, bulk, tail, thresholds).all(axis=1)
     few = diverging.mean(axis=(0, 1)) / every < thresholds.diverging
-    return good & few, np.isfinite(rhat).all(axis=1)
+    ess = np.minimum(bulk / thresholds.ess_bulk, tail / thresholds.ess_tail)
+    return Verdicts(good & few, moved, rhat.max(axis=1), ess.min(axis=1))
 
 
 def _reached(rhat: np.ndarray, bulk: np.ndarray, tail: np.ndarray, thresholds: Thresholds) -> np.ndarray:

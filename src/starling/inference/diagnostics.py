@@ -64,6 +64,7 @@ def diagnose(draws: Draws, thresholds: Thresholds | None = None) -> Diagnostics:
                     fraction[i],
                     draws.problems[i],
                     thresholds,
+                    draws.gave_up[i] if draws.gave_up else "",
                 ),
                 *_of_domain(outside[i], thresholds),
             ]
@@ -108,6 +109,7 @@ def _sentences(
     diverging: float,
     problem: str,
     thresholds: Thresholds,
+    gave_up: str,
 ) -> list[str]:
     """What is wrong with one galaxy, worst parameters first."""
     words = [problem] if problem else []
@@ -135,4 +137,4 @@ def _sentences(
         words.append(
             f"{100 * diverging:.1f}% of the transitions diverged (limit {100 * thresholds.diverging:g}%)"
         )
-    return words
+    return [*words, gave_up] if words and gave_up else words

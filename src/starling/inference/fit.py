@@ -12,6 +12,7 @@ from starling.forward import ForwardModel, Part, parts_of
 from starling.inference.batch import Common, Sampled, sample_batch
 from starling.inference.convergence import Thresholds, converged, latents_of
 from starling.inference.density import Model
+from starling.inference.hopeless import Standing, why_hopeless
 from starling.inference.likelihood import galaxy_model
 from starling.inference.observation import Observation, check
 from starling.inference.rounds import Kept, Store, added, handed_out, multiples, with_room
@@ -47,6 +48,9 @@ class Draws(NamedTuple):
     n_modes: np.ndarray  # modes of comparable mass that the starts found
     problems: tuple[str, ...]  # per galaxy what is wrong with its data, empty where nothing is
     every: tuple[int, ...] = ()  # per galaxy the transitions that a draw stands for; 1 where nothing is said
+    gave_up: tuple[
+        str, ...
+    ] = ()  # per galaxy why its chains were stopped before their time, empty where they were not
 
     @property
     def share_diverging(self) -> Float[np.ndarray, " galaxy"]:
@@ -69,8 +73,9 @@ def fit(
     """Posterior draws for a batch of galaxies, maggies in, one leading galaxy axis.
 
     Every galaxy gets ``settings.n_warmup`` transitions and then ``settings.n_draws``; those that have not converged by
-    then (``Thresholds``) get more of them, among themselves, until they have or ``settings.patience`` is at an end, and
-    what is kept of them is spread evenly over all (``starling.inference.rounds``).
+    then (``Thresholds``) get more of them, among themselves, until they have, ``settings.patience`` is at an end, or a
+    round brings nothing (``starling.inference.hopeless``), and what is kept of them is spread evenly over all
+    (``starling.inference.rounds``).
 
     ``model`` is any NumPyro model of one galaxy with the signature of ``galaxy_model`` and its sites (call it inside
     yours); it gets ``noise``, the errors prepared once, if it takes that. Galaxies run ``settings.together`` at once,
@@ -95,6 +100,8 @@ def fit(
         [None] * n,
         [None] * n,
         [1] * n,
+        [[] for _ in range(n)],
+        [""] * n,
     )
     rounds = _rounds(common, parts, galaxies)
     for fraction, done, stage in rounds:
@@ -112,6 +119,7 @@ def fit(
         n_modes=np.stack([state.n_modes for state in states]),
         problems=tuple(problems),
         every=tuple(galaxies.every),
+        gave_up=tuple(galaxies.gave_up),
     )
 
 
@@ -124,6 +132,8 @@ class _Galaxies(NamedTuple):
     stores: list[Store | None]
     drawn: list[Kept | None]
     every: list[int]  # transitions that each of the draws stands for
+    standings: list[list[Standing]]  # after each round
+    gave_up: list[str]
 
 
 def _rounds(common: Common, parts: Sequence[Part], galaxies: _Galaxies) -> Generator[tuple[float, int, str]]:
@@ -173,7 +183,7 @@ def _judge(rows: np.ndarray, galaxies: _Galaxies, settings: SamplerSettings) -> 
     theta = np.stack([one.theta[..., galaxies.free] for one in drawn], axis=2)
     diverging = np.stack([one.diverging for one in drawn], axis=2)
     latents = latents_of({name: np.stack([one.extra[name] for one in drawn]) for name in drawn[0].extra})
-    good, moved = converged(
+    found = converged(
         theta,
         diverging,
         Thresholds(),
@@ -182,8 +192,14 @@ def _judge(rows: np.ndarray, galaxies: _Galaxies, settings: SamplerSettings) -> 
     )
     for i, row in enumerate(rows):
         galaxies.drawn[row], galaxies.every[row] = drawn[i], every[i]
-        hopeless = not (galaxies.sound[row] and moved[i])
-        galaxies.stores[row] = None if good[i] or hopeless else with_room(stores[i], settings.n_draws)
+        galaxies.standings[row].append(Standing(every[i], float(found.rhat[i]), float(found.ess[i])))
+        if galaxies.sound[row] and found.moved[i] and not found.good[i]:
+            standings = galaxies.standings[row]
+            galaxies.gave_up[row] = why_hopeless(standings, settings.patience, settings.n_draws)
+            goes_on = not galaxies.gave_up[row]
+        else:
+            goes_on = False
+        galaxies.stores[row] = with_room(stores[i], settings.n_draws) if goes_on else None
 
 
 def _batch_size(parts: Sequence[Part], most: int, devices: int) -> int:

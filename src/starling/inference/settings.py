@@ -21,12 +21,12 @@ class SamplerSettings:
 
     ``n_warmup`` and ``n_draws`` are transitions per chain; both run in pieces of ``chunk``, after each of which the
     progress is reported. A galaxy that has not converged by then gets up to ``patience`` times ``n_draws``
-    transitions, of which ``n_draws`` are kept, evenly spaced. ``together`` galaxies run at once. ``n_descents`` prior
-    draws are each descended for ``descent_steps`` to find the modes. ``batch_size`` galaxies make a part of a run on a
-    catalogue. ``nested`` is the preset of nested sampling (``starling.inference.nested``) for galaxies that nothing
-    else has settled, a minute or more for each; it needs dynesty. ``error_floor`` is a fraction of the flux;
-    ``model_error`` says what the forward model's own errors count as (``starling.inference.noise``), ``errors`` what
-    may be wrong beyond that.
+    transitions, of which ``n_draws`` are kept, evenly spaced; fewer where they bring nothing
+    (``starling.inference.hopeless``). ``together`` galaxies run at once. ``n_descents`` prior draws are each descended
+    for ``descent_steps`` to find the modes. ``batch_size`` galaxies make a part of a run on a catalogue. ``nested`` is
+    the preset of nested sampling (``starling.inference.nested``) for galaxies that nothing else has settled, a minute
+    or more for each; it needs dynesty. ``error_floor`` is a fraction of the flux; ``model_error`` says what the forward
+    model's own errors count as (``starling.inference.noise``), ``errors`` what may be wrong beyond that.
     """
 
     kernel: Kernel = "hmc"

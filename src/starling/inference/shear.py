@@ -15,7 +15,7 @@ from jax import Array
 from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Float
 
-from starling.forward import ForwardModel, LinearInMass
+from starling.forward import ForwardModel, is_linear_in_mass
 from starling.inference.coordinates import MASS, Coordinates
 from starling.inference.density import FlatDensity
 from starling.inference.likelihood import independent_residuals, log_likelihood_at
@@ -29,7 +29,7 @@ _EDGE = 0.01  # of the mass's prior, left free at either end
 
 def can_shear(forward_model: ForwardModel, observation: Observation) -> bool:
     """Whether the flux is linear in the mass, and that is free, with a prior of its own, and is not all that is."""
-    if not (isinstance(forward_model, LinearInMass) and forward_model.linear_in_mass):
+    if not is_linear_in_mass(forward_model):
         return False
     space = forward_model.space
     free = space.free(observation.fixed)

@@ -85,6 +85,7 @@ def stitching(zred: Float[Array, ""], overlaps: Float[Array, "overlap 2"]) -> tu
 class ParrotModel:
     """A ``ForwardModel``; build it with ``parrot_model``.
 
+    Its networks take the mass as one input of many, so the flux is in proportion to it only as they learned that.
     ``whole`` has the bands whose curves are known in ascending wavelength, for the derived quantities.
     """
 

@@ -62,6 +62,11 @@ def part_path(folder: Path, part: int) -> Path:
     return folder / PARTS / f"part-{part:05d}.nc"
 
 
+def galaxy_path(parts: Path, row: int) -> Path:
+    """Where the record of one galaxy is kept, the ``row``-th of the run, in the folder of its parts."""
+    return parts / f"galaxy-{row:05d}.safetensors"
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file under another name and rename it, so that a file that exists is whole; RunError with the mend."""
     # two processes, on two machines perhaps, may make the same part

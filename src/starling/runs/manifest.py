@@ -54,6 +54,15 @@ def check_manifest(folder: Path, inputs: Mapping[str, Any]) -> bool:
     return True
 
 
+def kind_of(folder: Path) -> str | None:
+    """The ``kind`` of the run that a folder holds; None where it has none, or where there is no run."""
+    try:
+        kind = json.loads((folder / MANIFEST).read_text())["inputs"].get("kind")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return kind if isinstance(kind, str) else None
+
+
 def write_manifest(folder: Path, inputs: Mapping[str, Any]) -> None:
     """Record what a run is made from, and when it was begun."""
     record = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "inputs": dict(inputs)}

@@ -1,6 +1,7 @@
 """What nested sampling found of one galaxy, and its file: safetensors with a JSON header, whole or not there."""
 
 import json
+import uuid
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +55,8 @@ def save_record(record: Record, path: Path, about: dict[str, Any]) -> Path:
     arrays = {name: np.ascontiguousarray(fields.pop(name)) for name in _ARRAYS}
     arrays |= {_EXTRA + name: np.ascontiguousarray(value) for name, value in fields.pop("extra").items()}
     header = {"format": FORMAT, "about": json.dumps(about), "record": json.dumps(fields)}
-    partial = path.with_name(f".{path.name}.partial")
+    # two processes, on two machines perhaps, may make the same part of a run
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")
     save_file(arrays, partial, metadata=header)
     partial.replace(path)
     return path

@@ -1,7 +1,8 @@
 """The last resort of a fit: nested sampling for the galaxies that nothing else has settled."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,12 +14,14 @@ from starling.forward import ForwardModel
 from starling.inference.convergence import Thresholds
 from starling.inference.diagnostics import Diagnostics, Weights
 from starling.inference.fit import Draws
-from starling.inference.nested.record import Record
+from starling.inference.nested.record import Record, load_record, save_record
 from starling.inference.nested.result import N_CHAINS, diagnose_records, draws_of
 from starling.inference.nested.sample import require_dynesty, sample_galaxy
-from starling.inference.nested.settings import preset
+from starling.inference.nested.settings import NestedSettings, preset
 from starling.inference.observation import Observation, take
 from starling.inference.settings import SamplerSettings
+
+RecordOf = Callable[[int], Path]  # where the record of a galaxy is kept, by its row
 
 _MOST_CALLS = 50_000_000
 _FEWEST_SLICES = 4  # for each parameter
@@ -32,12 +35,15 @@ def nested_for_the_rest(
     draws: Draws,
     diagnostics: Diagnostics,
     progress: Callable[[float], None] | None = None,
+    record_of: RecordOf | None = None,
 ) -> tuple[Draws, Diagnostics]:
     """``draws`` and ``diagnostics`` with those of nested sampling where nothing passed and it does.
 
     ``sampler.nested`` names the preset; with "none" nothing happens. Galaxies with something wrong in their data, or
     whose posterior is outside what the emulator was trained on, stay as they are. ``progress`` is told the share that
-    is done. Raises ImportError where dynesty is not installed, whether or not a galaxy needs it.
+    is done. With ``record_of`` a galaxy's record is kept on disk as soon as it is there, and not made again where one
+    of the same seed and settings is there. Raises ImportError where dynesty is not installed, whether or not a galaxy
+    needs it.
     """
     if sampler.nested == "none":
         return draws, diagnostics
@@ -57,7 +63,8 @@ def nested_for_the_rest(
             progress(done / len(rows))
         seed = int(jax.random.bits(jax.random.fold_in(key, row)))
         try:
-            records.append(sample_galaxy(take(observations, row), forward_model, settings, seed))
+            path = None if record_of is None else record_of(row)
+            records.append(_kept(path, take(observations, row), forward_model, settings, seed))
             failures.append("")
         except (ValueError, RuntimeError, ArithmeticError) as error:
             records.append(None)
@@ -76,6 +83,23 @@ def nested_for_the_rest(
         flag=tuple(flags), weights=diagnostics.weights or _of_chains(diagnostics)
     )
     return _joined(draws, diagnostics, found, own, records, rows)
+
+
+def _kept(
+    path: Path | None,
+    observation: Observation,
+    forward_model: ForwardModel,
+    settings: NestedSettings,
+    seed: int,
+) -> Record:
+    """The record of a galaxy: the one on disk, if it is of this run, or a new one, which is kept there."""
+    about = {"seed": seed, "settings": asdict(settings)}
+    found = None if path is None else load_record(path, about)
+    if found is None:
+        found = sample_galaxy(observation, forward_model, settings, seed)
+        if path is not None:
+            save_record(found, path, about)
+    return found
 
 
 def _of_chains(diagnostics: Diagnostics) -> Weights:
