@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy_flows import EVERYTHING, NEVER, SETTINGS, linear_data, toy_config
+from toy_flows import EVERYTHING, NEVER, SETTINGS, linear_data
 
 from starling.amortised import AmortisedSettings, Trained, amortised_posterior
-from starling.amortised.training import start_proposal
 from starling.inference import take
 
 
@@ -50,8 +49,8 @@ def test_weights_make_the_posterior_of_a_linear_model(plain, untrained):
 
 @pytest.mark.parametrize("settings", [SETTINGS, NEVER], ids=["weights", "chains"])
 @pytest.mark.parametrize("snr", [3.0, 0.3])
-def test_the_mass_is_drawn_with_its_posterior(massive, settings, snr):
-    proposal = start_proposal(toy_config(), massive)
+def test_the_mass_is_drawn_with_its_posterior(massive, untrained_massive, settings, snr):
+    proposal = untrained_massive
     observations = take(linear_data(massive, 1, snr=snr), [0])
     result = amortised_posterior(jax.random.key(0), observations, massive, proposal, EVERYTHING, settings)
     assert result.passed.all()
