@@ -106,7 +106,10 @@ class TruncatedNormal:
 
     def _limits(self) -> tuple[Array, Array]:
         ends = (self.low - self.mean) / self.sigma, (self.high - self.mean) / self.sigma
-        # constants stay out of the compiled program: an erf is a page of it
+        # an erf is a page of the compiled program: constants stay out of it, and two ends share one
+        if all(isinstance(end, Array) for end in ends):
+            below, above = ndtr(jnp.stack(jnp.broadcast_arrays(*ends)))
+            return below, above
         below, above = (
             ndtr(end) if isinstance(end, Array) else jnp.asarray(constant_ndtr(end)) for end in ends
         )

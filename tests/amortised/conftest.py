@@ -83,6 +83,11 @@ def untrained(plain: LinearModel) -> Proposal:
 
 
 @pytest.fixture(scope="session")
+def untrained_massive(massive: LinearModel) -> Proposal:
+    return start_proposal(toy_config(), massive)
+
+
+@pytest.fixture(scope="session")
 def bent() -> Flow:
     """A flow of two coordinates with random weights everywhere, so that nothing about it is the identity."""
     shape = FlowShape(5, 2, flow_orders(2, 4, 0), width=8, depth=2, hidden=8, layers=2, bins=5, bound=4.0)

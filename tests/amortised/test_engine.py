@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy_flows import EVERYTHING, NEVER, SETTINGS, linear_data, toy_config
+from toy_flows import EVERYTHING, NEVER, SETTINGS, linear_data
 
 from starling.amortised import AmortisedSettings, Proposal, Trained, amortised_posterior
-from starling.amortised.training import start_proposal
 from starling.inference import Observation, take
 from tests.amortised.conftest import LinearModel
 
@@ -52,9 +51,9 @@ def test_weights_make_the_posterior_of_a_linear_model(plain: LinearModel, untrai
 @pytest.mark.parametrize("settings", [SETTINGS, NEVER], ids=["weights", "chains"])
 @pytest.mark.parametrize("snr", [3.0, 0.3])
 def test_the_mass_is_drawn_with_its_posterior(
-    massive: LinearModel, settings: AmortisedSettings, snr: float
+    massive: LinearModel, untrained_massive: Proposal, settings: AmortisedSettings, snr: float
 ) -> None:
-    proposal = start_proposal(toy_config(), massive)
+    proposal = untrained_massive
     observations = take(linear_data(massive, 1, snr=snr), [0])
     result = amortised_posterior(jax.random.key(0), observations, massive, proposal, EVERYTHING, settings)
     assert result.passed.all()

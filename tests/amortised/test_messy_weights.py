@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import Array
-from toy_flows import EVERYTHING, NEVER, SETTINGS, linear_data, toy_config
+from toy_flows import EVERYTHING, NEVER, SETTINGS, linear_data
 
-from starling.amortised import Stage, amortised_posterior
-from starling.amortised.training import start_proposal
+from starling.amortised import Proposal, Stage, amortised_posterior
 from starling.cli.flows import choose_flow
 from starling.inference import ErrorModel, Observation, ZeroPoint, galaxy_model, prepare_noise, take
 from starling.inference.density import flat_density
@@ -37,16 +36,16 @@ def on_grid(
     mass = np.linspace(9.2, 10.8, 321)
 
     @jax.jit
-    def values(theta: Array) -> Array:
-        return jax.vmap(lambda one: density.log_density(model.space.unconstrain(one, ("zred",))))(theta)
+    def values(theta: Array) -> tuple[Array, Array]:
+        x = jax.vmap(lambda one: model.space.unconstrain(one, ("zred",)))(theta)
+        return jax.vmap(density.log_density)(x), x[:, 0]
 
     grid = np.stack([g.ravel() for g in np.meshgrid(mass, x, x, indexing="ij")], axis=1)
     theta = np.column_stack([grid, np.full(len(grid), float(observation.fixed["zred"]))])
-    log_density = np.asarray(values(jnp.asarray(theta, jnp.float32)), float)
+    log_density, score = (np.asarray(found, float) for found in values(jnp.asarray(theta, jnp.float32)))
     # the prior of the mass is uniform: over its whitened coordinate the density has a normal more
-    score = np.asarray(jax.vmap(lambda t: model.space.unconstrain(t, ("zred",)))(jnp.asarray(theta)))
     low, high = model.space.bounds
-    log_density += 0.5 * score[:, 0] ** 2 + 0.5 * np.log(2 * np.pi) - np.log(float(high[0] - low[0]))
+    log_density = log_density + 0.5 * score**2 + 0.5 * np.log(2 * np.pi) - np.log(float(high[0] - low[0]))
     weight = np.exp(log_density - log_density.max())
     mean = weight @ grid / weight.sum()
     cell = (mass[1] - mass[0]) * (x[1] - x[0]) ** 2
@@ -62,9 +61,11 @@ def struck(massive: LinearModel) -> Observation:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_are_exact(massive: LinearModel, struck: Observation, kind: str) -> None:
+def test_weights_are_exact(
+    massive: LinearModel, untrained_massive: Proposal, struck: Observation, kind: str
+) -> None:
     observations = struck if kind != "zero_points" else take(linear_data(massive, 1, snr=10.0), [0])
-    proposal = start_proposal(toy_config(), massive)
+    proposal = untrained_massive
     settings = replace(LONGER, errors=KINDS[kind])
     result = amortised_posterior(jax.random.key(0), observations, massive, proposal, EVERYTHING, settings)
     assert result.passed.all()
@@ -76,8 +77,10 @@ def test_weights_are_exact(massive: LinearModel, struck: Observation, kind: str)
 
 
 @pytest.mark.parametrize("kind", ["mixture", "zero_points"])
-def test_chains_of_the_flow_are_exact(massive: LinearModel, struck: Observation, kind: str) -> None:
-    proposal = start_proposal(toy_config(), massive)
+def test_chains_of_the_flow_are_exact(
+    massive: LinearModel, untrained_massive: Proposal, struck: Observation, kind: str
+) -> None:
+    proposal = untrained_massive
     settings = replace(NEVER, errors=KINDS[kind])
     result = amortised_posterior(jax.random.key(1), struck, massive, proposal, EVERYTHING, settings)
     mean, sigma, _ = on_grid(massive, take(struck, 0), KINDS[kind])

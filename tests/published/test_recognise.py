@@ -96,7 +96,7 @@ def test_fit_with_the_published_networks(speculator_folder: Path, tmp_path: Path
         f"{kind}_{b}": flux[:, i] * f for i, b in enumerate(BANDS) for kind, f in (("f", 1), ("e", 0.05))
     }
     Table(columns).write(tmp_path / "table.ecsv")
-    sampler = {"n_warmup": 30, "n_draws": 30, "chunk": 15, "n_chains": 2, "batch_size": 3, "n_descents": 1}
+    sampler = {"n_warmup": 15, "n_draws": 15, "chunk": 15, "n_chains": 2, "batch_size": 3, "n_descents": 1}
     config = {
         "table": {"path": "table.ecsv", "id": "id"},
         "redshift": "z",
@@ -106,7 +106,7 @@ def test_fit_with_the_published_networks(speculator_folder: Path, tmp_path: Path
             "bands": {b: b for b in BANDS},
         },
         "model": {"emulator": str(speculator_folder)},
-        "sampler": sampler | {"descent_steps": 10},
+        "sampler": sampler | {"descent_steps": 10, "mean_steps": 5.0},
         "output": {"report": False},
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))

@@ -26,6 +26,7 @@ class FlatDensity(NamedTuple):
     white: Callable[
         [Float[Array, " dim"]], Float[Array, " dim"]
     ]  # where the prior is (about) a standard normal
+    mass_apart: bool = False  # whether the vector has the mass from what fits best: 0 is a good start
 
 
 def flat_density(model: Model, *args: Any, **kwargs: Any) -> FlatDensity:

@@ -144,7 +144,8 @@ def starts(
     x = jax.random.normal(key_prior, (n_descents, density.size))
     x = x.at[0].set(0.0)
     if density.latent == ("x",):
-        x = jax.vmap(lambda one: scale_mass(one, observation, forward_model, noise.error))(x)
+        if not density.mass_apart:
+            x = jax.vmap(lambda one: scale_mass(one, observation, forward_model, noise.error))(x)
         x = jax.vmap(lambda one: density.ravel({"x": one}))(x)
 
     at = partial(evaluate, density, observation, noise)

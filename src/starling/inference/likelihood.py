@@ -67,11 +67,12 @@ def curvature(observation: Observation, z: Float[Array, " band"], noise: Noise) 
     1 in detections; in limits the curvature of -log Phi; with outliers, times the weight of iteratively reweighted
     least squares.
     """
-    hazard = jnp.exp(-0.5 * z**2 - 0.9189385 - log_ndtr(z))
-    weight = jnp.where(observation.upper_limit, jnp.clip(hazard * (hazard + z), 0.0, 1.0), 1.0)
+    limit = observation.upper_limit & observation.mask
+    beyond = jnp.where(limit, z, 0.0)  # as in the likelihood, whose log_ndtr then serves both
+    hazard = jnp.exp(-0.5 * beyond**2 - 0.9189385 - log_ndtr(beyond))
+    weight = jnp.where(limit, jnp.clip(hazard * (hazard + beyond), 0.0, 1.0), 1.0)
     if noise.outliers is None:
         return weight
-    limit = observation.upper_limit & observation.mask
     return weight * suspects(noise.outliers, z, observation.mask, limit).weight
 
 

@@ -10,6 +10,7 @@ a shear: its Jacobian determinant is 1, and no mass ever leaves its prior's rang
 seen it goes over into a constant. The forward model is evaluated once per point, at a reference mass.
 """
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import ndtr, ndtri
@@ -65,6 +66,8 @@ def sheared(observation: Observation, forward_model: ForwardModel, noise: Noise)
     size = len(space.free(observation.fixed))
     place = space.free(observation.fixed).index(MASS)
 
+    # traced and differentiated once, however many of the functions below are evaluated at a point
+    @jax.jit
     def point(position: Float[Array, " dim"]) -> tuple[Array, Array, Array]:
         """theta, flux and x of the mass."""
         v = position[1:]
@@ -98,7 +101,10 @@ def sheared(observation: Observation, forward_model: ForwardModel, noise: Noise)
     def begin(x: Float[Array, " dim"]) -> Float[Array, " dim"]:
         return jnp.concatenate([jnp.zeros(1, x.dtype), jnp.delete(x, place, assume_unique_indices=True)])
 
-    return FlatDensity(size, log_density, sites, lambda values: begin(values["x"]), ("x",), reported, white)
+    def ravel(values: dict[str, Array]) -> Float[Array, " dim"]:
+        return begin(values["x"])
+
+    return FlatDensity(size, log_density, sites, ravel, ("x",), reported, white, mass_apart=True)
 
 
 def _log_normal(x: Array) -> Array:
