@@ -60,7 +60,7 @@ def _plot_chains(
         return
     excess = np.maximum(rhat - 1.0, 1e-4)
     _scatter(axes, ess, excess, shown, good)
-    marked = shown & divergent
+    marked = style.some(shown & divergent)
     if marked.any():
         axes.scatter(
             ess[marked],
@@ -89,14 +89,15 @@ def _plot_weights(axes: Axes, diagnostics: xr.Dataset, chosen: np.ndarray, good:
 
 
 def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, shown: np.ndarray, good: np.ndarray) -> None:
-    """Points of the galaxies that passed and of those that failed; the legend counts those that are drawn."""
+    """Points of the galaxies that passed and of those that failed; the legend counts all, of many some are drawn."""
     passed, failed = shown & good, shown & ~good
+    drawn = style.some(passed), style.some(failed)
     axes.scatter(
-        x[passed], y[passed], s=18, color=style.MODEL, label=f"passed ({int(passed.sum())})", zorder=4
+        x[drawn[0]], y[drawn[0]], s=18, color=style.MODEL, label=f"passed ({int(passed.sum())})", zorder=4
     )
     axes.scatter(
-        x[failed],
-        y[failed],
+        x[drawn[1]],
+        y[drawn[1]],
         s=24,
         marker="D",
         facecolor="none",

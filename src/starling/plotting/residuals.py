@@ -27,7 +27,7 @@ FALSE_ALARM_RATE = 0.01
 
 _CUT = 5.0
 _FEWEST = 5
-_NAMED = 14
+_NAMED = 10
 
 
 class BandResidual(NamedTuple):
@@ -97,9 +97,8 @@ def band_residuals(
 def plot_residuals(tree: xr.DataTree, *, residuals: list[BandResidual] | None = None) -> Figure:
     """Residuals per band against wavelength over the galaxies that passed (over all where none did).
 
-    Above: standardised residuals; thin bars are the 16-84 per cent range, thick bars the interval of the
-        mean that covers all
-    bands at once with 99 % probability. Below: fractional residuals in magnitudes, median and 16-84 per
+    Above: standardised residuals; thin bars are the 16-84 per cent range, thick bars the interval of the mean that
+    covers all bands at once with 99 % probability. Below: fractional residuals in magnitudes, median and 16-84 per
     cent range. A band that is off is marked with a diamond and named.
 
     Args:
@@ -109,7 +108,7 @@ def plot_residuals(tree: xr.DataTree, *, residuals: list[BandResidual] | None = 
     if residuals is None:
         residuals = band_residuals(band_fluxes(tree), sample_galaxies(tree))
     shown = [item for item in residuals if item.n]
-    figure = style.new_figure(7.6, 5.6)
+    figure = style.new_figure(5.4, 5.2)
     upper, lower = figure.subplots(2, 1, sharex=True)
     style.dress(upper, ylabel=r"(observed $-$ predicted) / $\sigma$")
     style.dress(lower, xlabel=r"observed wavelength [$\mu$m]", ylabel="excess of the observed flux [mag]")
@@ -180,7 +179,7 @@ def _name_bands(axes: Axes, off: list[BandResidual]) -> None:
     low, high = np.log10(axes.get_xlim())
     strongest.sort(key=lambda item: item.wave_um)
     wanted = [(np.log10(item.wave_um) - low) / (high - low) for item in strongest]
-    for item, start, place in zip(strongest, wanted, spread_out(wanted, 0.032), strict=True):
+    for item, start, place in zip(strongest, wanted, spread_out(wanted, 0.045), strict=True):
         axes.annotate(
             item.band,
             xy=(start, 1.0),
