@@ -121,7 +121,7 @@ def open_tab(browser: str, profile: Path) -> Iterator[Tab]:
         "--remote-debugging-pipe",
         f"--user-data-dir={profile}",
     ]
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(
         [browser, *options, "about:blank"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

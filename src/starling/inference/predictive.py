@@ -118,13 +118,14 @@ def check_fluxes(
         of_any = -np.expm1(count * np.log1p(-least)).mean(axis=1)
     p_value_band = np.where(used.any(axis=1), of_any, np.nan)
     mean = single.mean(axis=1)
-    rows = zip(np.where(used, mean, 0.0), limit, p_value, p_value_band, strict=True)
+    p_both = np.minimum(2.0 * np.fmin(p_value, p_value_band), 1.0)
+    rows = zip(np.where(used, mean, 0.0), limit, p_both, strict=True)
     return Check(
         np.where(detected, mean, np.nan),
         np.where(detected, np.sqrt((single**2).mean(axis=1)), np.nan),
         p_value,
         p_value_band,
-        tuple(_warning(row, limits, both, bands) for row, limits, *both in rows),
+        tuple(_warning(row, limits, float(p), bands) for row, limits, p in rows),
     )
 
 
@@ -141,9 +142,8 @@ def deviates(z: np.ndarray, fraction: np.ndarray, errors: ErrorModel) -> np.ndar
     return np.sign(z) * np.abs(special.ndtri_exp(np.minimum(log_tail, np.log(0.5))))
 
 
-def _warning(mean: np.ndarray, limit: np.ndarray, p_values: list[np.float64], bands: tuple[str, ...]) -> str:
+def _warning(mean: np.ndarray, limit: np.ndarray, p: float, bands: tuple[str, ...]) -> str:
     """What is said of one galaxy, with the bands that are furthest off and by how many sigma."""
-    p = min(1.0, 2.0 * float(np.fmin(*p_values)))
     if not p < IMPROBABLE:
         return ""
     size = np.where(limit, np.maximum(-mean, 0.0), np.abs(mean))

@@ -1,4 +1,4 @@
-"""Calibration over simulated galaxies: the shares of draws below the truth, which a calibrated posterior spreads evenly.
+"""Calibration over simulated galaxies: the shares of draws below the truth, which calibrated posteriors spread evenly.
 
 Of every scalar the distribution of these shares (Talts et al. 2018, arXiv:1804.06788; Cook, Gelman & Rubin 2006) is
 set against the uniform one. The test is Kolmogorov's; a scalar is marked where the test of ALL scalars at once would
@@ -70,7 +70,12 @@ def plot_calibration(found: list[Calibration]) -> Figure:
         place = [index for index, one in enumerate(marked) if one.name == item.name]
         if place:
             axes.plot(
-                grid, curve, color=style.BAD, linewidth=1.4, linestyle=lines[place[0]], label=label(item.name).math
+                grid,
+                curve,
+                color=style.BAD,
+                linewidth=1.4,
+                linestyle=lines[place[0]],
+                label=label(item.name).math,
             )
         else:
             axes.plot(grid, curve, color=style.MODEL, linewidth=0.8, alpha=0.6)

@@ -40,8 +40,8 @@ def plot_convergence(tree: xr.DataTree) -> Figure:
     good = np.asarray(diagnostics["passed"].values, dtype=bool)
     weighted = by_weights(tree)
     panels = 1 + int(weighted.any() and not weighted.all())
-    figure = style.new_figure(5.0 * panels, 3.4)
-    axes = iter(np.atleast_1d(figure.subplots(1, panels)))
+    figure = style.new_figure(5.0, 3.2 * panels)
+    axes = iter(np.atleast_1d(figure.subplots(panels, 1)))
     if not weighted.all() or not weighted.size:
         _plot_chains(next(axes), tree, ~weighted, good, np.asarray(diagnostics["divergences"].values) > 0)
     if weighted.any():

@@ -170,7 +170,7 @@ def draws(tree: xr.DataTree, name: str, galaxy: int | None = None) -> np.ndarray
 
 
 def central(tree: xr.DataTree, name: str) -> np.ndarray:
-    """The quantiles :data:`CENTRAL` of one scalar, shape ``(3, galaxy)``; of draws, or as a tree without draws has them.
+    """The quantiles :data:`CENTRAL` of one scalar, shape ``(3, galaxy)``, also of a tree without draws.
 
     Raises:
         ValueError: the tree has neither of that name.

@@ -86,7 +86,7 @@ def plot_scatter(found: list[BandScatter]) -> Figure:
             x, y = [item.wave_um for item in chosen], [item.rms for item in chosen]
             axes.scatter(x, y, s=20, color=colour, marker=marker, zorder=4, label=name)
     style.wavelength_axis(axes, np.array([item.wave_um for item in found]))
-    axes.set_ylim(0.0, 1.25 * max(1.2, float(high.max()), max(item.rms for item in shown)))
+    axes.set_ylim(0.0, 1.25 * max(1.2, float(high.max()), *(item.rms for item in shown)))
     style.legend(axes, loc="upper center", ncols=3)
     return figure
 

@@ -78,7 +78,11 @@ def galaxy_rows(tree: xr.DataTree, fluxes: BandFluxes, positions: Sequence[int])
     """
     diagnostics = dataset(tree, "diagnostics")
     columns = [central(tree, name) for name in _column_names(tree)]
-    n_bands, p_values, warnings = fluxes.detected.sum(axis=1), probabilities(tree, fluxes), unexplained(tree, fluxes)
+    n_bands, p_values, warnings = (
+        fluxes.detected.sum(axis=1),
+        probabilities(tree, fluxes),
+        unexplained(tree, fluxes),
+    )
     zred, rhat, ess = redshifts(tree), worst_rhat(tree), smallest_ess(tree)
     good, identifiers = passed(tree), galaxy_ids(tree)
     n = len(identifiers)
@@ -240,8 +244,10 @@ def _column_names(tree: xr.DataTree) -> list[str]:
 
 
 def _general(sentence: str) -> str:
-    sentence = sentence.strip().split(" in ")[0]
-    return re.sub(r"^[\d.]+ ?%? (of )?", "", sentence)
+    """Without names and numbers of a single galaxy; limits stay."""
+    sentence = re.sub(r" in (?!the )\S.*$", "", sentence.strip())
+    sentence = re.sub(r"^[\d.]+ ?%? (of )?", "", sentence)
+    return re.sub(r"(?<!limit )(?<!below )(?<!above )(?<!least )(?<![\w.])\d[\d.]*", "…", sentence)
 
 
 def _structured(value: object) -> list[tuple[str, str]]:

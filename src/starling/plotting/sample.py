@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import xarray as xr
@@ -19,6 +19,17 @@ UNUSED = ("sfh", "sfh_edges_gyr", "lp", "diverging", "acceptance_rate", "n_steps
 
 _WHOLE = ("constant_data", "diagnostics", "truth")
 _CHECKS = ("residual", "residual_rms")
+
+
+@runtime_checkable
+class Parts(Protocol):
+    """A run whose draws stay on disk: ``starling.runs.StoredRun``."""
+
+    def trees(self, leave_out: Sequence[str] = ()) -> Iterable[xr.DataTree]:
+        """The parts, one after another."""
+
+    def select(self, identifiers: Iterable[str]) -> xr.DataTree:
+        """Some galaxies, in this order."""
 
 
 class Sample(NamedTuple):
@@ -61,16 +72,16 @@ def _without_draws(tree: xr.DataTree, names: Sequence[str]) -> xr.DataTree:
     wanted = {*names} & {*known} or {*known[:5]}
     kept = [name for name in known if name in wanted or true[name] is not None or name == "zred"]
     galaxy = {"galaxy": list(galaxy_ids(tree))}
-    middle = {
-        name: (("quantile", "galaxy"), central(tree, name).astype(np.float32)) for name in kept
-    }
+    middle = {name: (("quantile", "galaxy"), central(tree, name).astype(np.float32)) for name in kept}
     ranks = {
         name: ("galaxy", _rank(draws(tree, name), value)) for name, value in true.items() if value is not None
     }
     observed = tree["observed_data"].to_dataset()
     groups = {name: tree[name].to_dataset() for name in _WHOLE if name in tree.children}
     groups["observed_data"] = observed[[name for name in _CHECKS if name in observed]]
-    groups["observed_data"] = groups["observed_data"].assign_coords(galaxy | {"band": observed["band"].values})
+    groups["observed_data"] = groups["observed_data"].assign_coords(
+        galaxy | {"band": observed["band"].values}
+    )
     sizes = tree["posterior"].sizes
     groups["posterior"] = xr.Dataset(coords={name: np.arange(sizes[name]) for name in ("chain", "draw")})
     groups[KEPT] = xr.Dataset(middle, {"quantile": list(CENTRAL)} | galaxy)
@@ -89,16 +100,26 @@ def _rank(values: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def _single_precision(fluxes: BandFluxes) -> BandFluxes:
-    names = ("flux", "sigma", "predicted", "chi2")
-    return fluxes._replace(**{name: getattr(fluxes, name).astype(np.float32) for name in names})
+    flux, sigma, predicted, chi2 = (
+        values.astype(np.float32) for values in (fluxes.flux, fluxes.sigma, fluxes.predicted, fluxes.chi2)
+    )
+    return fluxes._replace(flux=flux, sigma=sigma, predicted=predicted, chi2=chi2)
 
 
 def _joined(pieces: Sequence[BandFluxes]) -> BandFluxes:
     first = pieces[0]
     if any(piece.bands != first.bands for piece in pieces):
         raise ValueError("the parts are not of the same bands: they are of different runs")
-    per_galaxy = ("flux", "sigma", "used", "limit", "chi2")
-    arrays = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in per_galaxy}
-    predicted = np.concatenate([piece.predicted for piece in pieces], axis=1)
-    ids = tuple(name for piece in pieces for name in piece.galaxies)
-    return first._replace(galaxies=ids, predicted=predicted, **arrays)
+
+    def all_of(name: str) -> np.ndarray:
+        return np.concatenate([getattr(piece, name) for piece in pieces])
+
+    return first._replace(
+        galaxies=tuple(name for piece in pieces for name in piece.galaxies),
+        flux=all_of("flux"),
+        sigma=all_of("sigma"),
+        used=all_of("used"),
+        limit=all_of("limit"),
+        predicted=np.concatenate([piece.predicted for piece in pieces], axis=1),
+        chi2=all_of("chi2"),
+    )

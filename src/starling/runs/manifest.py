@@ -55,7 +55,7 @@ def check_manifest(folder: Path, inputs: Mapping[str, Any]) -> bool:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The record of a run: ``created``, ``inputs``, perhaps ``command``; RunError where there is none, or it is damaged."""
+    """The record of a run: ``created``, ``inputs``, perhaps ``command``; RunError where it cannot be read."""
     path = folder / MANIFEST
     if not path.is_file():
         raise RunError(f"{folder} holds no run: it has no {MANIFEST}")
