@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def page(tree_maker: Callable[..., xr.DataTree], tmp_path_factory: pytest.TempPa
     return write_report(tree, folder / "report.html", title="A run", max_galaxies=3, about=about)
 
 
-@pytest.fixture(params=VIEWS, ids=lambda view: f"{view[0]}-{'dark' if view[2] else 'light'}")
+@pytest.fixture(scope="module", params=VIEWS, ids=lambda view: f"{view[0]}-{'dark' if view[2] else 'light'}")
 def view(request: pytest.FixtureRequest, tab: Tab, page: Path) -> tuple[Tab, bool]:
     width, height, dark = request.param
     tab.open(page, width, height, dark=dark)
@@ -66,9 +67,8 @@ def test_a_browser_shows_it(view: tuple[Tab, bool], page: Path, tmp_path: Path) 
         && !one.closest('.skip') && !one.closest('svg *')
         && one.getBoundingClientRect().right > window.innerWidth + 1).map(one => one.tagName + '.' + one.className)"""
     assert tab.value(wide) == []
-    assert tab.value(
-        "[...document.querySelectorAll('.scroll')].every(one => getComputedStyle(one).overflowX == 'auto')"
-    )
+    boxes = "[...document.querySelectorAll('.scroll')]"
+    assert tab.value(f"{boxes}.every(one => getComputedStyle(one).overflowX == 'auto')")
     # every drawing has a size and words; references in it are there
     sizes = tab.value(
         "[...document.querySelectorAll('svg')].map(one => [one.getBoundingClientRect().width, "
@@ -92,15 +92,14 @@ def test_it_can_be_read_without_eyes(view: tuple[Tab, bool]) -> None:
     assert tab.value("document.documentElement.lang") == "en"
     assert tab.value("document.querySelectorAll('h1').length") == 1
     levels = tab.value("[...document.querySelectorAll('h1,h2,h3,h4')].map(one => Number(one.tagName[1]))")
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False)), levels
+    assert all(after <= before + 1 for before, after in pairwise(levels)), levels
     assert tab.value("[...document.querySelectorAll('nav a')].every(one => document.querySelector(one.hash))")
     assert tab.value("[...document.querySelectorAll('th')].every(one => one.scope)")
     assert tab.value(
         "[...document.querySelectorAll('.scroll')].every(one => one.ariaLabel && one.tabIndex === 0)"
     )
-    smallest = "Math.min(...[...document.querySelectorAll('p, td, th, dd, li, figcaption')]" + (
-        ".filter(one => one.getClientRects().length).map(one => parseFloat(getComputedStyle(one).fontSize)))"
-    )
+    smallest = """Math.min(...[...document.querySelectorAll('p, td, th, dd, li, figcaption')]
+        .filter(one => one.getClientRects().length).map(one => parseFloat(getComputedStyle(one).fontSize)))"""
     assert tab.value(smallest) >= 12
 
 
