@@ -13,7 +13,7 @@ from commands import call
 from starling.catalogues import Finding, findings_table
 from starling.inference.summary import summary_table
 from starling.runs import Fit, Storage, complete, open_run, summary
-from starling.runs.parts import part_path
+from starling.runs.folder import part_path
 from tests.plotting.conftest import make_tree
 
 N, EACH = 12, 4
@@ -28,7 +28,7 @@ def fit_of(tree: xr.DataTree, storage: Storage | None = None) -> Fit:
     inputs = {"galaxies": "da7a", "emulator": "e41a", "flow": "f10e"}
     return Fit(
         ids,
-        lambda part, start, stop, report: tree.isel(galaxy=slice(start, stop)),
+        lambda _, start, stop, __: tree.isel(galaxy=slice(start, stop)),
         inputs,
         EACH,
         summary_table,

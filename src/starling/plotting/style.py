@@ -140,7 +140,7 @@ def plain(value: float, _position: int | None = None) -> str:
     if value == 0:
         return "0"
     if 0.99e-4 < abs(value) < 1e4:
-        return f"{value:.3g}"
+        return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
     exponent = int(np.floor(np.log10(abs(value))))
     mantissa = value / 10.0**exponent
     head = "" if np.isclose(mantissa, 1.0) else rf"{mantissa:g}\times"
