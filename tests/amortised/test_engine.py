@@ -131,7 +131,7 @@ def test_galaxies_unlike_the_training_are_named(plain: LinearModel, untrained: P
 
 
 def test_what_a_flow_is_not_for_is_refused(
-    plain: LinearModel, massive: LinearModel, untrained: Proposal
+    plain: LinearModel, massive: LinearModel, untrained: Proposal, untrained_massive: Proposal
 ) -> None:
     observations = linear_data(massive, 1)
     with pytest.raises(ValueError, match="the model has 'linear', or other priors"):
@@ -145,7 +145,7 @@ def test_what_a_flow_is_not_for_is_refused(
         linear_in_mass = False
 
     silent = Silent(massive.matrix, massive.space, massive.bands)
-    mass_flow = start_proposal(toy_config(), massive)
+    mass_flow = untrained_massive
     with pytest.raises(ValueError, match="linear in 10\\*\\*logmass, and the model does not say so"):
         amortised_posterior(jax.random.key(0), observations, silent, mass_flow, EVERYTHING, SETTINGS)
     with pytest.raises(ValueError, match="stages must be some"):

@@ -13,7 +13,7 @@ import yaml
 from astropy.table import Table
 from jax import Array
 
-from starling.cli import fits, results
+from starling.cli import fits, run_report
 from starling.forward import PROPERTIES
 from starling.parameters import Parameter, ParameterSpace
 from starling.priors import TruncatedNormal, Uniform
@@ -108,7 +108,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ToyModel:
     monkeypatch.setattr(fits, "load_emulator", lambda _: model)
     monkeypatch.setattr(fits, "read_header", lambda _: {"name": "toy", "surrogate": True})
     monkeypatch.setattr(fits, "find_emulator", lambda name, folder: folder / name)
-    monkeypatch.setattr(results, "write_report", _write_report)
+    monkeypatch.setattr(run_report, "write_report", _write_report)
     return model
 
 

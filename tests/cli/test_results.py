@@ -12,7 +12,7 @@ from rich.console import Console
 from toy_runs import is_held, summary_of, toy_fit, toy_tree
 
 from starling.catalogues import Catalogue, FitConfig, parse_config
-from starling.cli import compare_steps, judge_steps, pipeline, results
+from starling.cli import compare_steps, judge_steps, pipeline, run_report
 from starling.cli.compare_steps import open_pair
 from starling.cli.fits import Emulator
 from starling.cli.inputs import Inputs
@@ -53,7 +53,7 @@ def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
         path.write_text("")
         return path
 
-    monkeypatch.setattr(results, "write_report", write_report)
+    monkeypatch.setattr(run_report, "write_report", write_report)
 
 
 def test_no_result_of_an_earlier_run_is_left(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         held.append(is_held(path.parent))
         return path
 
-    monkeypatch.setattr(results, "write_report", write_report)
+    monkeypatch.setattr(run_report, "write_report", write_report)
     return held
 
 

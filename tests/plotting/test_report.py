@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 from starling.catalogues import Finding
 from starling.plotting import Comparison, style, write_report
+from starling.plotting.bands import band_fluxes
 
 NASTY = '<script>alert("x")</script>$\\frac{1}& \'"'
 
@@ -100,7 +102,7 @@ def test_says_what_happened(page: str, tree: xr.DataTree) -> None:
 
 def test_every_drawing_is_described(page: str) -> None:
     labels = Page(page).labels
-    assert len(labels) == 4 + 3 * 3
+    assert len(labels) == 2 + 1 + 9 + 1 + 3 * 3  # sample, calibration, recovery, comparison, galaxies
     assert all(len(label) > 20 for label in labels)
 
 
@@ -170,8 +172,12 @@ def test_no_figures_of_galaxies(tree: xr.DataTree, tmp_path: Path) -> None:
 def test_a_long_table_is_cut_and_says_so(tree_maker: Callable[..., xr.DataTree], tmp_path: Path) -> None:
     tree = tree_maker(210, 6, n_chains=2, n_draws=10, truth=False)
     text = write_report(tree, tmp_path / "report.html", max_galaxies=0).read_text(encoding="utf-8")
-    assert "The first 200 of 210 galaxies" in text
-    assert str(tree["observed_data"]["galaxy"].values[199]) in text
+    assert "200 of 210, those of the smallest p-values" in text
+    fluxes = band_fluxes(tree)
+    tail = stats.chi2.sf(fluxes.chi2, fluxes.detected.sum(axis=1))
+    ids = tree["observed_data"]["galaxy"].values[np.argsort(tail)]
+    assert all(f">{name}</th>" in text for name in ids[:200])
+    assert not any(f">{name}</th>" in text for name in ids[200:])
 
 
 def test_reopened_from_a_file(tree: xr.DataTree, tmp_path: Path) -> None:

@@ -42,18 +42,23 @@ def weighted(tree_maker: Callable[..., xr.DataTree]) -> xr.DataTree:
 def test_no_rhat_is_no_large_one(weighted: xr.DataTree) -> None:
     fluxes = band_fluxes(weighted)
     fluxes = fluxes._replace(chi2=np.where(np.arange(8) == 0, 100.0, 10.0))
-    (_, by_chi2), (heading, by_rhat), (_, typical) = choose_galaxies(weighted, fluxes, 3)
-    assert by_chi2 == [0]
-    assert (heading, by_rhat) == ("Failed, or largest R-hat", [7])
+    (_, improbable), (heading, failed), (_, typical) = choose_galaxies(weighted, fluxes, 3)
+    assert improbable == [0]
+    assert (heading, failed) == ("Failed, or largest R-hat", [7])
     assert typical[0] in {3, 4, 5, 6, 1}
-    (_, by_chi2), (_, by_rhat), (_, typical) = choose_galaxies(
-        weighted, fluxes._replace(chi2=np.eye(8)[0]), 24
-    )
-    assert sorted(by_chi2 + by_rhat + typical) == list(range(8))
+    every = fluxes._replace(chi2=np.eye(8)[0])
+    groups = choose_galaxies(weighted, every, 24)
+    assert sorted(position for _, positions in groups for position in positions) == list(range(8))
     few = fluxes._replace(chi2=np.asarray([9e3, 1, 1, 9e3, 1, 9e3, 1, 1]))
-    (_, by_chi2), (_, by_rhat), _ = choose_galaxies(weighted, few, 8)
-    assert sorted(by_chi2) == [0, 3, 5]
-    assert by_rhat == [7, 2, 4]
+    (_, improbable), (_, failed), _ = choose_galaxies(weighted, few, 8)
+    assert sorted(improbable[:3]) == [0, 3, 5]
+    assert failed[:2] == [7, 2]
+
+
+def test_the_worst_are_more_of_one_kind_where_there_are_few_of_the_other(weighted: xr.DataTree) -> None:
+    settled = weighted.isel(galaxy=[0, 3, 5, 6])  # by weights, all passed: none to rank by R-hat
+    (_, improbable), (_, failed), (_, typical) = choose_galaxies(settled, band_fluxes(settled), 4)
+    assert (len(improbable), failed, len(typical)) == (3, [], 1)
 
 
 def test_convergence_has_a_panel_of_weights(weighted: xr.DataTree) -> None:

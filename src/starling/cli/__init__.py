@@ -15,6 +15,7 @@ from starling.cli.judge import judge
 from starling.cli.mock import mock
 from starling.cli.models import models
 from starling.cli.quickstart import quickstart
+from starling.cli.report import report
 from starling.cli.simulate import simulate
 from starling.cli.ssp import app as ssp_app
 from starling.cli.study import study
@@ -51,6 +52,7 @@ for _function in (
     fit,
     judge,
     compare,
+    report,
     simulate,
     train,
     amortise,

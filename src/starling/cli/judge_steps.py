@@ -79,6 +79,7 @@ def judge_catalogue(
                     folder,
                     fresh=fresh,
                     progress=show,
+                    command=this_command(),
                 )
         except KeyboardInterrupt:
             say_error(

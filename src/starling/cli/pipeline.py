@@ -89,6 +89,7 @@ def fit_catalogue(
                     progress=show,
                     executor=executor,
                     job=job,
+                    command=this_command(),
                 )
         except KeyboardInterrupt:
             say_error(

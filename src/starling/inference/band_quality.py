@@ -1,4 +1,4 @@
-"""What the draws of a fit say of its bands: their errors in all, and which of them are outliers."""
+"""What the draws of a fit say of its bands: their errors in all, which are outliers, and which the model misses."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from starling.inference.likelihood import residuals
 from starling.inference.noise import ModelError, Noise, local_error, prepare_noise, single_error
 from starling.inference.observation import Observation
 from starling.inference.outliers import Suspects, suspects
+from starling.inference.predictive import predictive_variables
 from starling.inference.settings import SamplerSettings
 from starling.inference.zero_points import gain
 
@@ -88,39 +89,39 @@ def band_variables(
     flux: Float[np.ndarray, "galaxy chain draw band"],
     score: Float[np.ndarray, "galaxy chain draw group"] | None,
 ) -> BandVariables:
-    """``band_quality``, named and described."""
+    """``band_quality`` and the posterior predictive checks, named and described."""
 
-    def flat(values: np.ndarray) -> Array:
-        return jnp.asarray(values.reshape(len(values), -1, values.shape[-1]))
+    def flat(values: np.ndarray) -> np.ndarray:
+        return values.reshape(len(values), -1, values.shape[-1])
 
+    draws = flat(theta), flat(flux), None if score is None else flat(score)
     found = band_quality(
         observations,
         forward_model,
         jnp.asarray(settings.error_floor),
-        flat(theta),
-        flat(flux),
-        None if score is None else flat(score),
+        *(None if one is None else jnp.asarray(one) for one in draws),
         model_error=settings.model_error,
         errors=settings.errors,
     )
+    checked, galaxies = predictive_variables(observations, forward_model, settings, *draws)
     per_band, mask = ("galaxy", "band"), np.asarray(observations.mask)
 
     def used(values: Array, words: dict[str, str]) -> tuple[Any, ...]:
         return per_band, np.where(mask, np.asarray(values), np.nan), words
 
-    observed = {"flux_err_total": used(found.error, {"units": "maggies"})}
+    observed = {"flux_err_total": used(found.error, {"units": "maggies"})} | checked
     if found.suspects is None:
-        return BandVariables(observed, {})
+        return BandVariables(observed, galaxies)
     probability, weight, fraction = found.suspects
     words = {"long_name": "what the squared residual counts, 1 in a Gaussian likelihood"}
     observed["outlier_weight"] = used(weight, words)
     if settings.errors.likelihood != "mixture":
-        return BandVariables(observed, {})
+        return BandVariables(observed, galaxies)
     observed["outlier_probability"] = used(
         probability, {"long_name": "posterior probability that the band is an outlier"}
     )
     count = np.sum(mask & (np.asarray(probability) > OUTLIER), axis=1)
-    galaxies = {
+    galaxies |= {
         "n_outliers": ("galaxy", count, {"long_name": "bands that are outliers, probability above 0.5"}),
         "f_outlier_phot": ("galaxy", np.asarray(fraction), {"long_name": "mean fraction of outliers"}),
     }

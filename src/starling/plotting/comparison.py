@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from starling.plotting import style
-from starling.plotting.draws import draws, galaxy_ids, label, quantiles
+from starling.plotting.draws import central, galaxy_ids, label
 from starling.plotting.residuals import sample_galaxies
 
 OUTLIER_SCATTERS = 5.0
@@ -100,12 +100,15 @@ def plot_comparison(tree: xr.DataTree, comparison: Comparison) -> Figure:
     )
     lower.axhline(0.0, color=style.MUTED, linewidth=0.9)
     lower.axhline(result.offset, color=style.OTHER, linewidth=1.1, linestyle="--")
+    drawn, marked = style.some(~outlier), style.some(outlier)
+    both = drawn | marked
     for axes, shift in ((upper, 0.0), (lower, other)):
-        axes.vlines(other, low - shift, high - shift, color=style.MODEL, linewidth=0.8, alpha=0.45)
-        axes.scatter(other[~outlier], (middle - shift)[~outlier], s=11, color=style.MODEL, zorder=4)
+        ends = (low - shift)[both], (high - shift)[both]
+        axes.vlines(other[both], *ends, color=style.MODEL, linewidth=0.8, alpha=0.45)
+        axes.scatter(other[drawn], (middle - shift)[drawn], s=11, color=style.MODEL, zorder=4)
         axes.scatter(
-            other[outlier],
-            (middle - shift)[outlier],
+            other[marked],
+            (middle - shift)[marked],
             s=22,
             marker="s",
             facecolor="none",
@@ -145,7 +148,7 @@ def _sample(
             f"comparison of {comparison.name!r} with {comparison.source!r}: values have shape {other.shape}, "
             f"but the tree has {len(identifiers)} galaxies; give one value per galaxy, NaN where there is none"
         )
-    low, middle, high = quantiles(draws(tree, comparison.name), (0.16, 0.5, 0.84))
+    low, middle, high = central(tree, comparison.name)
     good = sample_galaxies(tree) & np.isfinite(other) & np.isfinite(middle)
     chosen = [identifier for identifier, keep in zip(identifiers, good, strict=True) if keep]
     return other[good], low[good], middle[good], high[good], chosen

@@ -40,8 +40,8 @@ def plot_convergence(tree: xr.DataTree) -> Figure:
     good = np.asarray(diagnostics["passed"].values, dtype=bool)
     weighted = by_weights(tree)
     panels = 1 + int(weighted.any() and not weighted.all())
-    figure = style.new_figure(5.0 * panels, 3.4)
-    axes = iter(np.atleast_1d(figure.subplots(1, panels)))
+    figure = style.new_figure(5.0, 3.2 * panels)
+    axes = iter(np.atleast_1d(figure.subplots(panels, 1)))
     if not weighted.all() or not weighted.size:
         _plot_chains(next(axes), tree, ~weighted, good, np.asarray(diagnostics["divergences"].values) > 0)
     if weighted.any():
@@ -60,7 +60,7 @@ def _plot_chains(
         return
     excess = np.maximum(rhat - 1.0, 1e-4)
     _scatter(axes, ess, excess, shown, good)
-    marked = shown & divergent
+    marked = style.some(shown & divergent)
     if marked.any():
         axes.scatter(
             ess[marked],
@@ -89,14 +89,15 @@ def _plot_weights(axes: Axes, diagnostics: xr.Dataset, chosen: np.ndarray, good:
 
 
 def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, shown: np.ndarray, good: np.ndarray) -> None:
-    """Points of the galaxies that passed and of those that failed; the legend counts those that are drawn."""
+    """Points of the galaxies that passed and of those that failed; the legend counts all, of many some are drawn."""
     passed, failed = shown & good, shown & ~good
+    drawn = style.some(passed), style.some(failed)
     axes.scatter(
-        x[passed], y[passed], s=18, color=style.MODEL, label=f"passed ({int(passed.sum())})", zorder=4
+        x[drawn[0]], y[drawn[0]], s=18, color=style.MODEL, label=f"passed ({int(passed.sum())})", zorder=4
     )
     axes.scatter(
-        x[failed],
-        y[failed],
+        x[drawn[1]],
+        y[drawn[1]],
         s=24,
         marker="D",
         facecolor="none",

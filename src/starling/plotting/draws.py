@@ -33,6 +33,9 @@ MAIN_NAMES = (
 """What readers ask for first, in that order."""
 
 QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
+CENTRAL = (0.16, 0.5, 0.84)
+KEPT = "quantiles"
+"""The group of a tree without draws (``starling.plotting.sample``) that has :data:`CENTRAL` of some scalars."""
 
 
 class Label(NamedTuple):
@@ -127,6 +130,8 @@ def galaxy_position(tree: xr.DataTree, galaxy: str | int) -> int:
 
 def scalar_names(tree: xr.DataTree) -> tuple[str, ...]:
     """Flat names of every scalar with draws: free parameters in order, then derived quantities."""
+    if KEPT in tree.children:
+        return tuple(str(name) for name in dataset(tree, KEPT).data_vars)
     names: list[str] = []
     for group in ("posterior", "derived"):
         if group not in tree.children:
@@ -164,6 +169,17 @@ def draws(tree: xr.DataTree, name: str, galaxy: int | None = None) -> np.ndarray
     return values.reshape(-1, *values.shape[2:])
 
 
+def central(tree: xr.DataTree, name: str) -> np.ndarray:
+    """The quantiles :data:`CENTRAL` of one scalar, shape ``(3, galaxy)``, also of a tree without draws.
+
+    Raises:
+        ValueError: the tree has neither of that name.
+    """
+    if KEPT in tree.children and name in dataset(tree, KEPT):
+        return np.asarray(dataset(tree, KEPT)[name].transpose("quantile", "galaxy").values, dtype=float)
+    return quantiles(draws(tree, name), CENTRAL)
+
+
 def truth(tree: xr.DataTree, name: str) -> np.ndarray | None:
     """True values of one scalar, shape ``(galaxy,)``, or ``None`` where the tree does not know them."""
     if "truth" not in tree.children:
@@ -182,7 +198,7 @@ def redshifts(tree: xr.DataTree) -> np.ndarray:
         if "zred" in constant:
             return np.broadcast_to(np.asarray(constant["zred"].values, dtype=float), (len(galaxy_ids(tree)),))
     if "zred" in scalar_names(tree):
-        return np.median(draws(tree, "zred"), axis=0)
+        return central(tree, "zred")[1]
     return np.full(len(galaxy_ids(tree)), np.nan)
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from starling.plotting import style
-from starling.plotting.draws import draws, label, main_first, quantiles, scalar_names, truth
+from starling.plotting.draws import central, label, main_first, scalar_names, truth
 from starling.plotting.residuals import sample_galaxies
 
 LOG_SCALED = ("sfr_30", "sfr_100")
@@ -20,8 +20,8 @@ LOG_SCALED = ("sfr_30", "sfr_100")
 
 _COLUMNS = 3
 _MOST_PANELS = 9
+_MOST_POINTS = 300
 _MARGIN = 0.06
-_CENTRAL = (0.16, 0.5, 0.84)
 
 
 class Recovery(NamedTuple):
@@ -122,6 +122,8 @@ def _draw(axes: Axes, tree: xr.DataTree, name: str) -> None:
     margin = max(_MARGIN * (stop - start), 1e-6 * max(1.0, abs(start)))
     limits = (start - margin, stop + margin)
     axes.plot(limits, limits, color=style.MUTED, linewidth=0.9)
+    drawn = style.some(np.ones(true.size, bool), _MOST_POINTS)
+    true, low, middle, high = (values[drawn] for values in (true, low, middle, high))
     inside = (low <= true) & (true <= high)
     axes.vlines(true, low, high, color=style.MODEL, linewidth=0.8, alpha=0.55)
     axes.scatter(true[inside], middle[inside], s=11, color=style.MODEL, zorder=4)
@@ -143,7 +145,7 @@ def _sample(tree: xr.DataTree, name: str) -> tuple[np.ndarray, np.ndarray, np.nd
         raise ValueError(
             f"the tree has no true values of {name!r}; it has {', '.join(true_names(tree)) or 'none'}"
         )
-    low, middle, high = quantiles(draws(tree, name), _CENTRAL)
+    low, middle, high = central(tree, name)
     values = np.stack([true, low, middle, high])
     if name in LOG_SCALED:
         values = np.log10(np.where(values > 0, values, np.nan))

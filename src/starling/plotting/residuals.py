@@ -27,7 +27,7 @@ FALSE_ALARM_RATE = 0.01
 
 _CUT = 5.0
 _FEWEST = 5
-_NAMED = 14
+_NAMED = 10
 
 
 class BandResidual(NamedTuple):
@@ -97,9 +97,8 @@ def band_residuals(
 def plot_residuals(tree: xr.DataTree, *, residuals: list[BandResidual] | None = None) -> Figure:
     """Residuals per band against wavelength over the galaxies that passed (over all where none did).
 
-    Above: standardised residuals; thin bars are the 16-84 per cent range, thick bars the interval of the
-        mean that covers all
-    bands at once with 99 % probability. Below: fractional residuals in magnitudes, median and 16-84 per
+    Above: standardised residuals; thin bars are the 16-84 per cent range, thick bars the interval of the mean that
+    covers all bands at once with 99 % probability. Below: fractional residuals in magnitudes, median and 16-84 per
     cent range. A band that is off is marked with a diamond and named.
 
     Args:
@@ -109,10 +108,10 @@ def plot_residuals(tree: xr.DataTree, *, residuals: list[BandResidual] | None = 
     if residuals is None:
         residuals = band_residuals(band_fluxes(tree), sample_galaxies(tree))
     shown = [item for item in residuals if item.n]
-    figure = style.new_figure(7.6, 5.6)
+    figure = style.new_figure(5.4, 6.0)
     upper, lower = figure.subplots(2, 1, sharex=True)
-    style.dress(upper, ylabel=r"(observed $-$ predicted) / $\sigma$")
-    style.dress(lower, xlabel=r"observed wavelength [$\mu$m]", ylabel="excess of the observed flux [mag]")
+    style.dress(upper, ylabel=r"residual [$\sigma$]")
+    style.dress(lower, xlabel=r"observed wavelength [$\mu$m]", ylabel="excess [mag]")
     if not shown:
         style.note(upper, "no band was used")
         return figure
@@ -120,11 +119,12 @@ def plot_residuals(tree: xr.DataTree, *, residuals: list[BandResidual] | None = 
         axes.axhline(0.0, color=style.MUTED, linewidth=0.8)
         _draw_ranges(axes, shown, quantity)
     _draw_means(upper, [item for item in shown if np.isfinite(item.mean)])
+    lower.vlines([], [], [], color=style.MODEL, linewidth=5.0, alpha=0.35, label="mean, 99 % for all at once")
     style.wavelength_axis(lower, np.array([item.wave_um for item in residuals]))
     _limit(upper, [item.sigma for item in shown], at_least=1.5)
-    _limit(lower, [item.magnitude for item in shown], at_least=0.1)
+    _limit(lower, [item.magnitude for item in shown], at_least=0.1, room=1.5)
     _name_bands(upper, [item for item in shown if item.off])
-    style.legend(upper, loc="lower center", ncols=3)
+    style.legend(lower, loc="lower center", ncols=2)
     return figure
 
 
@@ -149,27 +149,26 @@ def _draw_ranges(axes: Axes, shown: list[BandResidual], quantity: str) -> None:
 
 
 def _draw_means(axes: Axes, shown: list[BandResidual]) -> None:
-    for off, colour, name in (
-        (False, style.MODEL, "mean, 99 % for all bands at once"),
-        (True, style.BAD, ""),
-    ):
+    for off, colour in ((False, style.MODEL), (True, style.BAD)):
         chosen = [item for item in shown if item.off == off]
         if not chosen:
             continue
         low = [item.mean - item.half_width for item in chosen]
         high = [item.mean + item.half_width for item in chosen]
         waves = [item.wave_um for item in chosen]
-        axes.vlines(waves, low, high, color=colour, linewidth=5.0, alpha=0.35, label=name or None)
+        axes.vlines(waves, low, high, color=colour, linewidth=5.0, alpha=0.35)
 
 
-def _limit(axes: Axes, ranges: list[tuple[float, float, float]], *, at_least: float) -> None:
+def _limit(
+    axes: Axes, ranges: list[tuple[float, float, float]], *, at_least: float, room: float = 1.0
+) -> None:
     """Symmetric limits that hold every median and nine tenths of the ranges: a noisy band flattens nothing."""
     sizes = np.abs(np.array(ranges))
     sizes = sizes[np.isfinite(sizes).all(axis=1)]
     top = at_least
     if len(sizes):
         top = max(at_least, 1.1 * float(sizes[:, 1].max()), 1.15 * float(np.quantile(sizes.max(axis=1), 0.9)))
-    axes.set_ylim(-top, top)
+    axes.set_ylim(-top * room, top)
 
 
 def _name_bands(axes: Axes, off: list[BandResidual]) -> None:
@@ -180,7 +179,7 @@ def _name_bands(axes: Axes, off: list[BandResidual]) -> None:
     low, high = np.log10(axes.get_xlim())
     strongest.sort(key=lambda item: item.wave_um)
     wanted = [(np.log10(item.wave_um) - low) / (high - low) for item in strongest]
-    for item, start, place in zip(strongest, wanted, spread_out(wanted, 0.032), strict=True):
+    for item, start, place in zip(strongest, wanted, spread_out(wanted, 0.045), strict=True):
         axes.annotate(
             item.band,
             xy=(start, 1.0),

@@ -83,6 +83,14 @@ def new_figure(width_in: float, height_in: float, margins: Mapping[str, float] |
     return figure
 
 
+def some(chosen: np.ndarray, most: int = 800) -> np.ndarray:
+    """Of the marked ones (bool) every n-th, so that at most ``most`` are left: what a drawing of points can hold."""
+    step = max(1, -(-int(chosen.sum()) // most))
+    kept = np.zeros_like(chosen)
+    kept[np.flatnonzero(chosen)[::step]] = True
+    return kept
+
+
 def dress(axes: Axes, *, xlabel: str = "", ylabel: str = "", title: str = "", grid: bool = True) -> None:
     """Give axes the look of the house: light frame, inward ticks, labels with units, text in the ink colour."""
     axes.set_facecolor(PAPER)
@@ -132,7 +140,7 @@ def plain(value: float, _position: int | None = None) -> str:
     if value == 0:
         return "0"
     if 0.99e-4 < abs(value) < 1e4:
-        return f"{value:.3g}"
+        return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
     exponent = int(np.floor(np.log10(abs(value))))
     mantissa = value / 10.0**exponent
     head = "" if np.isclose(mantissa, 1.0) else rf"{mantissa:g}\times"

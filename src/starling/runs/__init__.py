@@ -1,6 +1,6 @@
 """Long fits in parts that are kept as they are finished, with progress; knows files and galaxies, no physics."""
 
-from starling.runs.manifest import RunError, hash_arrays
+from starling.runs.manifest import RunError, hash_arrays, read_manifest
 from starling.runs.posterior import StoredRun, of_galaxies, open_run
 from starling.runs.progress import progress_bar
 from starling.runs.run import Fit, Report, RunProgress, SamplePart, complete, merged, run, summary, work_on
@@ -21,6 +21,7 @@ __all__ = [
     "of_galaxies",
     "open_run",
     "progress_bar",
+    "read_manifest",
     "run",
     "storage_of",
     "summary",

@@ -57,15 +57,31 @@ def check_manifest(folder: Path, inputs: Mapping[str, Any]) -> bool:
 def kind_of(folder: Path) -> str | None:
     """The ``kind`` of the run that a folder holds; None where it has none, or where there is no run."""
     try:
-        kind = json.loads((folder / MANIFEST).read_text())["inputs"].get("kind")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        kind = dict(read_manifest(folder)["inputs"]).get("kind")
+    except RunError:
         return None
     return kind if isinstance(kind, str) else None
 
 
-def write_manifest(folder: Path, inputs: Mapping[str, Any]) -> None:
-    """Record what a run is made from, and when it was begun."""
-    record = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "inputs": dict(inputs)}
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The record of a run: ``created``, ``inputs``, perhaps ``command``; RunError where it cannot be read."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise RunError(f"{folder} holds no run: it has no {MANIFEST}")
+    try:
+        record = json.loads(path.read_text())
+        dict(record["inputs"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} cannot be read as the record of a run") from error
+    return dict(record)
+
+
+def write_manifest(folder: Path, inputs: Mapping[str, Any], command: str = "") -> None:
+    """Record what a run is made from, when it was begun, and with which command where there was one."""
+    record: dict[str, Any] = {"created": datetime.now(UTC).isoformat(timespec="seconds")}
+    if command:
+        record["command"] = command
+    record["inputs"] = dict(inputs)
     write_text(folder / MANIFEST, json.dumps(record, indent=2) + "\n")
 
 

@@ -36,12 +36,12 @@ def save_part(
     write_whole(rows_path(path), encoded)
 
 
-def load_part(path: Path, ids: Sequence[str]) -> xr.DataTree | None:
-    """A finished part; None where there is none, where it is damaged, or where it holds other galaxies."""
+def load_part(path: Path, ids: Sequence[str], leave_out: Sequence[str] = ()) -> xr.DataTree | None:
+    """A finished part, without the variables to leave out; None where there is none, or damaged, or other galaxies."""
     content = _content(path, load_rows(path, ids, columns=["id"]))
     if content is None:
         return None
-    with xr.open_datatree(BytesIO(content), engine="h5netcdf") as stored:
+    with xr.open_datatree(BytesIO(content), engine="h5netcdf", drop_variables=list(leave_out)) as stored:
         # without the encoding of the file: it would cut the longer texts of other parts to the length of these
         return xr.map_over_datasets(lambda data: data.drop_encoding(), stored.load())
 

@@ -10,8 +10,8 @@ from astropy.table import Table
 
 from starling.configuration import nearest
 from starling.runs.folder import PARTS, merge
-from starling.runs.manifest import MANIFEST, RunError
-from starling.runs.parts import load_part, load_rows, rows_path
+from starling.runs.manifest import RunError, read_manifest
+from starling.runs.parts import load_part, load_rows, passed_of_part, rows_path
 from starling.runs.rows import Rows, join_rows
 
 
@@ -30,9 +30,9 @@ class StoredRun(NamedTuple):
         """IDs of all galaxies of the finished parts."""
         return tuple(self.place)
 
-    def trees(self) -> Iterator[xr.DataTree]:
-        """The parts, one after another; RunError names one that is damaged."""
-        return (self._part(number) for number in range(len(self.parts)))
+    def trees(self, leave_out: Sequence[str] = ()) -> Iterator[xr.DataTree]:
+        """The parts, one after another, without the variables to leave out; RunError names one that is damaged."""
+        return (self._part(number, leave_out) for number in range(len(self.parts)))
 
     def galaxy(self, identifier: str) -> xr.DataTree:
         """What is kept of one galaxy, with a galaxy axis of length one; KeyError with the nearest ids."""
@@ -58,20 +58,27 @@ class StoredRun(NamedTuple):
         """The rows of all galaxies of the finished parts; the draws are not read. RunError names what is damaged."""
         return join_rows([_rows(path, ids).table for path, ids in self.parts])
 
-    def _part(self, number: int) -> xr.DataTree:
+    def _part(self, number: int, leave_out: Sequence[str] = ()) -> xr.DataTree:
         path, ids = self.parts[number]
-        tree = load_part(path, ids)
+        tree = load_part(path, ids, leave_out)
         if tree is None:
             raise _damaged(path)
         return tree
 
 
-def open_run(folder: str | Path) -> StoredRun:
-    """The finished parts of the run in a folder, lazily; RunError where it holds none, or damaged rows."""
+def open_run(folder: str | Path, damaged: list[Path] | None = None) -> StoredRun:
+    """The finished parts of the run in a folder, lazily; RunError where it holds none, or damaged rows.
+
+    With a list for the ``damaged`` parts every checksum is looked at first; those parts are put there and left out.
+    """
     folder = Path(folder)
-    if not (folder / MANIFEST).is_file():
-        raise RunError(f"{folder} holds no run: it has no {MANIFEST}")
+    read_manifest(folder)
     finished = [path for path in sorted((folder / PARTS).glob("part-*.nc")) if rows_path(path).is_file()]
+    if damaged is not None:
+        damaged += [path for path in finished if not _is_whole(path)]
+        finished = [path for path in finished if path not in damaged]
+        if damaged and not finished:
+            raise _damaged(damaged[0])
     parts = [(path, tuple(_rows(path, columns=["id"]).table.column("id").to_pylist())) for path in finished]
     if not parts:
         raise RunError(f"{folder} holds no finished part yet")
@@ -84,6 +91,11 @@ def _rows(path: Path, ids: Sequence[str] | None = None, columns: Sequence[str] |
     if rows is None:
         raise _damaged(rows_path(path))
     return rows
+
+
+def _is_whole(path: Path) -> bool:
+    rows = load_rows(path, columns=["id"])
+    return rows is not None and passed_of_part(path, rows.table.column("id").to_pylist()) is not None
 
 
 def _damaged(path: Path) -> RunError:

@@ -105,12 +105,14 @@ def complete(
     progress: Callable[[RunProgress], None] = lambda _: None,
     executor: Executor | None = None,
     job: Job | None = None,
+    command: str = "",
 ) -> None:
     """Make every part that ``folder`` does not hold yet; in memory there is one at a time.
 
     ``needed_bytes`` are for all parts together, of which those that are there need none; ``merged_bytes`` for what is
     made of them later. An earlier run of other inputs in the folder is an error unless ``fresh``. Parts are made here
     one after another; with a ``job``, whose work is ``make_part`` of the same fit, where the ``executor`` makes them.
+    The ``command`` that began the run is recorded, and does not identify it.
 
     Raises RunError where the folder holds another run, is at work, cannot be written to, or has no room.
     """
@@ -124,6 +126,7 @@ def complete(
             progress=progress,
             executor=executor,
             job=job,
+            command=command,
         )
 
 
@@ -137,6 +140,7 @@ def _complete(
     progress: Callable[[RunProgress], None],
     executor: Executor | None,
     job: Job | None,
+    command: str,
 ) -> None:
     if fresh:
         discard(folder)
@@ -152,7 +156,7 @@ def _complete(
     prepare_folder(folder, needed_bytes * (len(fit.ids) - done) // len(fit.ids) + merged_bytes)
     if not known:
         discard(folder)
-        write_manifest(folder, fit.identity)
+        write_manifest(folder, fit.identity, command)
     now = RunProgress(done, len(fit.ids), passed, 0, 0.0, "starting" if job is None else "fitting")
 
     def make(number: int) -> int:
