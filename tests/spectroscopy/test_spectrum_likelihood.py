@@ -112,7 +112,7 @@ def test_a_line_that_is_integrated_out_finds_its_flux() -> None:
     flux, seen = (float(np.sum(np.asarray(s - model.predicted(theta, data))[near])) for s in (whole, found))
     error = 2.0 * np.sqrt(near.sum())
     assert abs(seen - flux) < 4.0 * error
-    assert flux > 10.0 * error
+    assert flux > 5.0 * error
 
 
 def test_what_stands_in_unused_pixels_never_matters() -> None:
@@ -183,8 +183,8 @@ def test_gradients_are_finite_and_those_of_differences(settings: dict[str, objec
 def test_settings_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ValueError, match="ties pixels together"):
         SpectrumSettings(f_outlier_spec=0.01, calibration="marginalise")
-    with pytest.raises(ValueError, match="calibration must be one of"):
-        SpectrumSettings(calibration="spline")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="a degree of 1 or more"):
+        SpectrumSettings(calibration="sample", degree=0)
     with pytest.raises(ValueError, match="spec_jitter cannot be 0"):
         SpectrumSettings(spec_jitter=0.0)
     model, observation = made_up()

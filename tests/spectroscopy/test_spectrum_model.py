@@ -93,7 +93,9 @@ def test_fluxes_and_emission_lines_have_their_units() -> None:
     model = spectrum_model(rest, observation, PLAIN)
     theta = model.space.pack({"logmass": 10.5, "zred": 0.1, "metals": 1.0, "slope": 0.0})
     kernel = model.kernel(observation)
-    see = jax.jit(lambda lines: model(theta, 100.0, 120.0, kernel, lines), static_argnums=0)
+    see = jax.jit(
+        lambda lines: model(theta, jnp.asarray(100.0), jnp.asarray(120.0), kernel, lines), static_argnums=0
+    )
     smooth, whole = see(False), see(True)
     distance_cm = float(luminosity_distance_mpc(0.1)) * 3.0856775814913673e24
     scale = 10**10.5 * 3.828e33 / (4 * np.pi * distance_cm**2) / 1e-17

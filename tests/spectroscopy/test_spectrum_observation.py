@@ -54,9 +54,10 @@ def test_resolutions_of_every_kind() -> None:
     )
     added = np.asarray(without.sigma_ln) ** 2 - np.asarray(with_pixel.sigma_ln) ** 2
     assert np.allclose(added, np.gradient(np.log(WAVE)) ** 2 / 12.0, rtol=1e-3)
-    library = Library("two", "vacuum", (1.0, 2.5), (4500.0,))
-    variance = library_variance(library, WAVE)
-    assert variance[0] < variance[-1]
+    library = Library("two", "vacuum", (10.0, 25.0), (4500.0,))
+    variance = library_variance(library, np.linspace(4000.0, 5000.0, 500))
+    assert np.isclose(variance[0], (10.0 / 2.35482 / 4000.0) ** 2, rtol=1e-2)
+    assert np.isclose(variance[-1], (25.0 / 2.35482 / 5000.0) ** 2, rtol=1e-2)
     with pytest.raises(ValueError, match="ends_aa must ascend"):
         Library("wrong", "vacuum", (1.0, 2.0, 3.0), (5000.0, 4000.0))
 

@@ -5,6 +5,7 @@ from starling.spectroscopy.joint import GalaxyData, GalaxyModel, galaxy_of, spec
 from starling.spectroscopy.lines import OPTICAL_LINES, Line
 from starling.spectroscopy.model import Kernel, RestSpectrum, SpectrumModel
 from starling.spectroscopy.observation import SpectrumObservation, observe_spectrum
+from starling.spectroscopy.readers import from_specutils, read_desi, read_sdss, read_spectrum
 from starling.spectroscopy.resolution import BC03_MILES, FSPS_MILES, Library
 from starling.spectroscopy.settings import SpectrumSettings, spectrum_space
 
@@ -21,8 +22,12 @@ __all__ = [
     "SpectrumModel",
     "SpectrumObservation",
     "SpectrumSettings",
+    "from_specutils",
     "galaxy_of",
     "observe_spectrum",
+    "read_desi",
+    "read_sdss",
+    "read_spectrum",
     "spectrum_galaxy_model",
     "spectrum_model",
     "spectrum_space",

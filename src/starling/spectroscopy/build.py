@@ -18,6 +18,7 @@ from starling.spectroscopy.wavelengths import in_vacuum
 _REACH = 5.0  # sigma of the kernel that have to be inside the library
 _IN, _OUT = 4, 6  # points of the interpolations
 _LEAST_PAD = 32
+_REDSHIFTS, _SPARE = 17, 1.05  # where resolutions are compared; what may be between
 
 
 class _Range(NamedTuple):
@@ -64,6 +65,7 @@ def spectrum_model(
     fine = spans.rest[0] + np.log1p(centre) + step / OVERSAMPLING * np.arange(n_fine)
     blur = np.interp(even, log_rest, library_variance(library, medium_wave)) / step**2
     nearest = used[_nearest(np.log(wave[used]), fine)]
+    place = (np.log(wave) - spans.rest[0]) / step
     most_sigma = np.hypot(most_line_dispersion_kms / LIGHT_KM_S, widest)
     pixels = line_pixels(wave, most_sigma)
     lines = np.log(in_vacuum(np.asarray(rest.line_wave_aa, float), library.medium))
@@ -73,9 +75,10 @@ def spectrum_model(
         to_pixels=lagrange(fine, np.log(wave), _OUT),
         blur=jnp.asarray(blur, jnp.float32),
         fine_to_pixel=jnp.asarray(nearest, jnp.int32),
+        even_place=jnp.asarray(place, jnp.float32),
         log_line=jnp.asarray(lines - pixels.log_start, jnp.float32),
         line_pixels=pixels,
-        nodes=variance_nodes(_spread(observation, used, blur, step), float(np.min(blur))),
+        nodes=variance_nodes(_spread(observation, used, place, blur, zred, step), float(np.min(blur))),
         log_start=float(spans.rest[0]),
         step=step,
         n_periodic=n_periodic,
@@ -126,8 +129,18 @@ def _nearest(x: np.ndarray, at: np.ndarray) -> np.ndarray:
     return np.where(at - x[right - 1] < x[right] - at, right - 1, right)
 
 
-def _spread(observation: SpectrumObservation, used: np.ndarray, blur: np.ndarray, step: float) -> float:
-    """By how much instrument^2 - library^2 can vary over the spectrum, squared pixels: an upper bound."""
-    sigma = np.asarray(observation.sigma_ln, float).reshape(-1, np.asarray(observation.wave_aa).size)[:, used]
-    instrument = (sigma / step) ** 2
-    return float(np.max(np.ptp(instrument, axis=1)) + np.ptp(blur)) + 1e-6
+def _spread(
+    observation: SpectrumObservation,
+    used: np.ndarray,
+    place: np.ndarray,
+    blur: np.ndarray,
+    zred: tuple[float, float],
+    step: float,
+) -> float:
+    """By how much instrument^2 - library^2 varies over a spectrum at most, squared pixels."""
+    sigma = np.asarray(observation.sigma_ln, float).reshape(-1, place.size)[:, used]
+    most = 0.0
+    for z in np.linspace(*zred, _REDSHIFTS):
+        library = np.interp(place[used] - np.log1p(z) / step, np.arange(blur.size), blur)
+        most = max(most, float(np.max(np.ptp((sigma / step) ** 2 - library, axis=1))))
+    return _SPARE * most + 1e-6

@@ -80,7 +80,8 @@ class SpectrumModel:
     to_even: Taps
     to_pixels: Taps
     blur: Float[Array, " even"]  # variance of the library on the even pixels, squared pixels
-    fine_to_pixel: Int[Array, " fine"]  # the observed pixel whose resolution each pixel of the smoothing has
+    fine_to_pixel: Int[Array, " fine"]  # the used pixel whose resolution each pixel of the smoothing has
+    even_place: Float[Array, " pixel"]  # where each observed pixel is on the even ones at redshift 0
     log_line: Float[Array, " line"]  # over the first observed pixel's
     line_pixels: LinePixels
     nodes: VarianceNodes
@@ -103,11 +104,10 @@ class SpectrumModel:
 
         The library's resolution is taken where it is at the observation's own redshift.
         """
-        shift = jnp.log1p(observation.zred) - np.log1p(self.zred_centre)
-        fine = jnp.arange(self.fine_to_pixel.size) * 0.5 - shift / self.step
-        library = jnp.interp(fine, jnp.arange(self.blur.size), self.blur)
-        instrument = (observation.sigma_ln / self.step) ** 2
-        beyond = instrument[self.fine_to_pixel] - library
+        zred = jnp.clip(observation.zred, *self.zred)
+        place = self.even_place - jnp.log1p(zred) / self.step
+        library = jnp.interp(place, jnp.arange(self.blur.size), self.blur)
+        beyond = ((observation.sigma_ln / self.step) ** 2 - library)[self.fine_to_pixel]
         return Kernel(beyond, jnp.min(beyond), observation.sigma_ln)
 
     def coarse(self, kernel: Kernel, dispersion_kms: Float[Array, ""]) -> Bool[Array, " pixel"]:

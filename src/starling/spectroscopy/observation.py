@@ -65,11 +65,9 @@ def observe_spectrum(
         "wavelength", bad, given, "not above the pixel before it", "sort the pixels and drop repeated ones"
     )
     wave = in_vacuum(given, medium)
+    _same_shape(wave, flux, flux_err)
     values = _in_unit("flux", flux, flux_unit, FLUX_UNIT, u.spectral_density(wave * u.AA))
     errors = _in_unit("flux_err", flux_err, flux_unit, FLUX_UNIT, u.spectral_density(wave * u.AA))
-    _same_shape(wave, flux=values)
-    if errors.shape != values.shape:
-        raise ValueError(f"flux_err has shape {errors.shape}, flux has {values.shape}: give both alike")
     sound = np.isfinite(values) & np.isfinite(errors) & (errors > 0.0)
     used = sound if mask is None else np.broadcast_to(np.asarray(mask, bool), values.shape)
     mend = "leave the pixel out of the mask"
@@ -119,21 +117,19 @@ def _in_unit(name: str, given: Any, unit: Any, wanted: u.UnitBase, equivalencies
     try:
         return np.asarray(quantity.to_value(wanted, equivalencies=equivalencies or []), float)
     except u.UnitConversionError as error:
+        kind = "length" if wanted == u.AA else "unit of f_lambda or f_nu"
+        raise ValueError(f"{name} is in {quantity.unit}, which is no {kind}: {error}") from error
+
+
+def _same_shape(wave: np.ndarray, flux: Any, flux_err: Any) -> None:
+    if np.ndim(flux) not in (1, 2) or np.shape(flux)[-1] != wave.size:
         raise ValueError(
-            f"{name} is in {quantity.unit}, which is no unit of f_lambda or f_nu: {error}"
-        ) from (
-            error
-            if (wanted == FLUX_UNIT)
-            else ValueError(f"{name} is in {quantity.unit}, which is no length: {error}")
+            f"flux has shape {np.shape(flux)}, wavelength has {wave.size} pixels: give [pixel] or [galaxy, pixel]"
         )
-
-
-def _same_shape(wave: np.ndarray, **arrays: np.ndarray) -> None:
-    for name, array in arrays.items():
-        if array.ndim not in (1, 2) or array.shape[-1] != wave.size:
-            raise ValueError(
-                f"{name} has shape {array.shape}, wavelength has {wave.size} pixels: give [pixel] or [galaxy, pixel]"
-            )
+    if np.shape(flux_err) != np.shape(flux):
+        raise ValueError(
+            f"flux_err has shape {np.shape(flux_err)}, flux has {np.shape(flux)}: give both alike"
+        )
 
 
 def _refuse(name: str, bad: np.ndarray, values: np.ndarray, what: str, mend: str) -> None:
