@@ -12,11 +12,13 @@ from jaxtyping import Array, Float
 from numpyro.infer import MCMC, NUTS
 from toy_spectra import PLAIN, toy_pixels, toy_rest, toy_space
 
-from starling.inference import log_likelihood, observe, prepare_noise
+from starling.inference import log_likelihood, observe, prepare_noise, stack
 from starling.parameters import ParameterSpace
 from starling.priors import Uniform
 from starling.spectroscopy import (
+    PER_GALAXY,
     Line,
+    SpectrumObservation,
     SpectrumSettings,
     galaxy_of,
     spectrum_galaxy_model,
@@ -124,7 +126,10 @@ def test_the_joint_likelihood_is_the_sum_of_both() -> None:
     total = joint.log_likelihood(theta, data)
     assert np.isclose(total, alone.log_likelihood(theta, alone.prepare(empty)) + own, rtol=1e-6)
     # many galaxies on the same pixels, each with its own data
-    many = jax.tree.map(lambda leaf: jnp.stack([jnp.asarray(leaf)] * 2), data)
+    two = [jnp.stack([leaf, leaf]) for leaf in (*empty[:4], empty.zred)]
+    many = jax.vmap(joint.prepare, in_axes=(PER_GALAXY, 0))(
+        SpectrumObservation(*two[:4], empty.wave_aa, two[4]), stack([photometry, photometry])
+    )
     assert np.allclose(jax.vmap(joint.log_likelihood, in_axes=(None, 0))(theta, many), total, rtol=1e-6)
 
 

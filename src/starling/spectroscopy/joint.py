@@ -55,7 +55,8 @@ class GalaxyModel:
         model_error: ModelError = "band",
         errors: ErrorModel | None = None,
     ) -> GalaxyData:
-        """The data of ONE galaxy (``vmap`` it for more); ``fixed`` are parameters that are known.
+        """The data of ONE galaxy (``vmap`` it for more, with ``PER_GALAXY`` as the axes of spectra); ``fixed`` are
+        parameters that are known.
 
         The last three are of the photometry, as in ``starling.inference.galaxy_model``. ValueError where there is
         photometry and no model of it, or the other way round.

@@ -33,6 +33,10 @@ class SpectrumObservation(NamedTuple):
     zred: Float[Array, "*galaxy"]
 
 
+# Axes for ``vmap`` over galaxies, whose pixels are one and the same.
+PER_GALAXY = SpectrumObservation(0, 0, 0, 0, None, 0)  # type: ignore[arg-type]
+
+
 def observe_spectrum(
     wavelength: Any,
     flux: Any,
