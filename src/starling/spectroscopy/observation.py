@@ -92,7 +92,9 @@ def observe_spectrum(
     sigma = np.broadcast_to(np.where(np.isfinite(sigma), sigma, np.nanmedian(sigma)), values.shape)
     arrays = (np.where(used, values, 0.0), np.where(used, errors, 1.0), used, sigma)
     single = [jnp.asarray(a, bool if a.dtype == bool else jnp.float32) for a in arrays]
-    return SpectrumObservation(*single, wave, jnp.asarray(redshift, jnp.float32))
+    return SpectrumObservation(
+        single[0], single[1], single[2], single[3], wave, jnp.asarray(redshift, jnp.float32)
+    )
 
 
 def _widths(
