@@ -3,9 +3,9 @@
     python benchmarks/memory.py [--chains 8 64] [--latent 4 16] [--bands 25 45] [--nuts]
 
 The default emulator and the flow of the package. Every engine is led through a batch with its programs compiled and
-not run: zeros stand for what they would return, and truth for what would be true or false. A program takes its arguments, its results and what it needs between; a
-batch takes as much as its largest program. The programs are those of this machine's first device; on another kind of
-device what is needed between differs.
+not run: zeros stand for what they would return, and truth for what would be true or false. A program takes its
+arguments, its results and what it needs between; a batch takes as much as its largest program. The programs are those
+of this machine's first device; on another kind of device what is needed between differs.
 """
 
 import argparse
