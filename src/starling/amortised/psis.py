@@ -72,7 +72,8 @@ def pareto_quantile(p: Float[np.ndarray, " draw"], shape: float, scale: float) -
     """Quantiles of a generalised Pareto distribution that begins at 0."""
     if abs(shape) < 1e-9:
         return -scale * np.log1p(-p)
-    return scale * np.expm1(-shape * np.log1p(-p)) / shape
+    with np.errstate(over="ignore"):  # infinite, where tails are as heavy as that
+        return scale * np.expm1(-shape * np.log1p(-p)) / shape
 
 
 def resample(
