@@ -6,12 +6,22 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# What the browser is told it reads from its descriptor 3, and it answers to 4. Descriptors beyond those, which may be
+# taken, come first. A process of its own does it, not one that is forked from this, with its threads.
+_AS_THREE_AND_FOUR = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+for end, number in zip(ends, (3, 4)):
+    os.dup2(end, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 SECONDS = 120.0
 
@@ -105,11 +115,6 @@ def open_tab(browser: str, profile: Path) -> Iterator[Tab]:
     in_read, in_write = os.pipe()
     out_read, out_write = os.pipe()
 
-    def as_three_and_four() -> None:
-        commands, answers = os.dup(in_read), os.dup(out_write)  # beyond 3 and 4, which may be taken
-        os.dup2(commands, 3)
-        os.dup2(answers, 4)
-
     options = [
         "--headless=new",
         "--no-sandbox",  # of a container's root; the page is our own
@@ -122,11 +127,19 @@ def open_tab(browser: str, profile: Path) -> Iterator[Tab]:
         f"--user-data-dir={profile}",
     ]
     process = subprocess.Popen(
-        [browser, *options, "about:blank"],
+        [
+            sys.executable,
+            "-c",
+            _AS_THREE_AND_FOUR,
+            str(in_read),
+            str(out_write),
+            browser,
+            *options,
+            "about:blank",
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        preexec_fn=as_three_and_four,  # noqa: PLW1509
-        close_fds=False,
+        pass_fds=(in_read, out_write),
     )
     os.close(in_read)
     os.close(out_write)

@@ -209,6 +209,9 @@ def test_a_run_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"holds no run: it has no run\.json"):
         open_run(tmp_path)
     (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(RunError, match=r"run\.json cannot be read as the record of a run"):
+        open_run(tmp_path)
+    (tmp_path / "run.json").write_text('{"inputs": {}}')
     with pytest.raises(RunError, match="no finished part yet"):
         open_run(tmp_path)
     complete(toy_fit(2, 2), tmp_path, fresh=True)
