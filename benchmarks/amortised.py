@@ -52,7 +52,7 @@ def measure(
 
     begun = time.perf_counter()
     # nothing is ever worth so many draws: every stage is compiled
-    brief = None if chains is None else chains._replace(n_warmup=chains.chunk, thin=1)
+    brief = None if chains is None else chains._replace(n_warmup=chains.chunk, patience=1)
     first = take(observations, np.arange(settings.batch_size))
     run(first, replace(settings, ess=1e9, chains=brief))
     # all pass with their first round: what is compiled for so many galaxies
@@ -97,7 +97,12 @@ def main() -> None:
     parser.add_argument("--flow", type=Path, help="default: that of the package")
     parser.add_argument("--free-redshift", action="store_true", help="the redshift is not known")
     parser.add_argument("--galaxies", type=int, default=128)
-    parser.add_argument("--stages", nargs="+", default=["8:2000", "12:8000"], help="ROUNDS:DRAWS of each")
+    parser.add_argument(
+        "--stages",
+        nargs="+",
+        default=[f"{s.rounds}:{s.draws}" for s in AmortisedSettings().stages],
+        help="ROUNDS:DRAWS of each",
+    )
     parser.add_argument("--no-chains", action="store_true", help="weighted draws alone")
     parser.add_argument("--components", type=int, default=AmortisedSettings().n_components)
     parser.add_argument("--snr", type=float, nargs=2, default=[5.0, 50.0])

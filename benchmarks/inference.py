@@ -1,12 +1,13 @@
 """Engines of posteriors side by side: what passes, what it costs, and dynesty for the same galaxies.
 
-    uv run python benchmarks/inference.py [--engines hmc nuts amortised dynesty] [--galaxies 32] [--seed 7] [--nested 1]
+    uv run python benchmarks/inference.py [--engines hmc latent amortised dynesty] [--galaxies 32] [--nested 1]
 
 Mocks as in benchmarks/amortised.py: draws from the prior of the default emulator, 0.5 < z < 3, the redshift known, 25
 to 45 bands, S/N 5 to 50, no floor. Chains are those of ``starling.inference.fit`` with its defaults, but for the
-kernel. ``amortised`` is the whole way of ``starling.amortised.settle``. A galaxy passes with R-hat below 1.01, bulk and
-tail ESS of 400 in every parameter and under 1% divergences (chains), or as its weights say. dynesty runs point by point
-(rslice, 500 live points, its own code and number of slices) on the first ``--nested`` galaxies.
+kernel. ``latent`` are chains in the flow's coordinates for every galaxy, whatever its weights are worth; ``amortised``
+is the whole way of ``starling.amortised.settle``. A galaxy passes with R-hat below 1.01, bulk and tail ESS of 400 in
+every parameter and under 1% divergences (chains), or as its weights say. dynesty runs point by point (rslice, 500 live
+points, its own code and number of slices) on the first ``--nested`` galaxies.
 
 Core-seconds are CPU time of the process and its threads, compilation apart. ESS is that of the worst parameter, bulk or
 tail: in the median galaxy per 1000 gradients after the warm-up, and of all galaxies together per core-second.
@@ -23,7 +24,15 @@ import jax
 import numpy as np
 from mocks import FLOOR, mocks
 
-from starling.amortised import load_proposal, settle, shipped_proposal
+from starling.amortised import (
+    Amortised,
+    AmortisedSettings,
+    Stage,
+    amortised_posterior,
+    load_proposal,
+    settle,
+    shipped_proposal,
+)
 from starling.emulators import PhotometryEmulator, load_default
 from starling.inference import Observation, SamplerSettings, fit, take
 from starling.inference.convergence import Thresholds, converged, convergence
@@ -33,6 +42,7 @@ from starling.inference.nested import NestedSettings
 from starling.inference.nested.sample import sample_galaxy
 
 SNR = (5.0, 50.0)
+TOGETHER = 8  # galaxies whose chains in the flow's coordinates run side by side
 
 
 class Row(NamedTuple):
@@ -81,6 +91,31 @@ def chains(
         f"{np.percentile(gradients, [16, 50, 84]).round(-3)}, longest {rounds.max():.0f} times the usual"
     )
     return Row(kernel, good, core_s, compiling, ess, gradients, note)
+
+
+def latent(emulator: PhotometryEmulator, observations: Observation, seed: int) -> Row:
+    """Chains in the coordinates of a proposal that a few draws of the flow were enough to adapt."""
+    archive = load_proposal(shipped_proposal("prospector_alpha"))
+    # no k-hat is below minus infinity: no galaxy passes by its weights
+    settings = AmortisedSettings(
+        stages=(Stage(4, 2000),), k_hat=-np.inf, calm=-np.inf, error_floor=FLOOR, batch_size=TOGETHER
+    )
+
+    def run(some: Observation, settings: AmortisedSettings) -> Amortised:
+        return amortised_posterior(
+            jax.random.key(seed), some, emulator, archive.proposal, archive.trained, settings
+        )
+
+    assert settings.chains is not None
+    brief = replace(settings, chains=settings.chains._replace(n_warmup=settings.chains.chunk, patience=1))
+    first = take(observations, np.arange(min(TOGETHER, len(observations.flux))))
+    compiling, _ = timed(lambda: run(first, brief))
+    core_s, found = timed(lambda: run(observations, settings))
+    ess = np.minimum(found.ess_bulk, found.ess_tail).min(axis=1)
+    gradients = found.draws.n_steps.sum(axis=(1, 2)).astype(float)
+    rhat = np.percentile(found.rhat.max(axis=1), [16, 50, 84]).round(4)
+    note = f"{found.divergences.sum()} divergences, largest R-hat {rhat}"
+    return Row("latent", found.passed, core_s, compiling, ess, gradients, note)
 
 
 def amortised(emulator: PhotometryEmulator, observations: Observation, seed: int) -> Row:
@@ -142,7 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    engines = (*KERNELS, "amortised", "dynesty")
+    engines = (*KERNELS, "latent", "amortised", "dynesty")
     parser.add_argument("--engines", nargs="+", choices=engines, default=engines)
     parser.add_argument("--galaxies", type=int, default=32)
     parser.add_argument("--nested", type=int, default=1, help="galaxies for dynesty")
@@ -160,6 +195,8 @@ def main() -> None:
     for engine in options.engines:
         if engine == "amortised":
             rows.append(amortised(emulator, observations, options.seed))
+        elif engine == "latent":
+            rows.append(latent(emulator, observations, options.seed))
         elif engine == "dynesty":
             rows.append(dynesty(emulator, observations, options.seed, options.nested))
         else:

@@ -35,7 +35,7 @@ BRIEF = replace(
     stages=(Stage(2, 250),),
     n_chains=2,
     n_draws=8,
-    chains=LatentChains(n_warmup=4, chunk=4, thin=1, mean_steps=3.0),
+    chains=LatentChains(n_warmup=4, chunk=4, patience=1, mean_steps=3.0),
 )
 EACH = 2  # galaxies on a device at once
 

@@ -90,6 +90,39 @@ def test_chains_make_the_posterior_of_a_linear_model(plain: LinearModel, untrain
     assert np.all(np.isfinite(result.draws.step_size))
 
 
+def test_chains_that_have_not_converged_go_on(plain: LinearModel, untrained: Proposal) -> None:
+    observations = linear_data(plain, 3)
+    assert NEVER.chains is not None
+    slow = NEVER.chains._replace(mean_steps=1.0, proposals=1)
+    brief = replace(NEVER, n_draws=100, rhat=1.05)
+    once, more = (
+        amortised_posterior(
+            jax.random.key(0),
+            observations,
+            plain,
+            untrained,
+            EVERYTHING,
+            replace(brief, chains=slow._replace(patience=patience)),
+        )
+        for patience in (1, 12)
+    )
+    at_once = once.passed
+    assert not at_once.all()  # else there is nothing to see
+    assert once.draws.every == (1, 1, 1)
+    assert more.stage.tolist() == [2, 2, 2]
+    every = np.asarray(more.draws.every)
+    assert np.all(every[at_once] == 1)
+    assert np.all(every[~at_once] > 1)
+    assert more.draws.theta.shape == once.draws.theta.shape == (3, 4, 100, 3)
+    np.testing.assert_array_equal(more.draws.theta[at_once], once.draws.theta[at_once])
+    steps = more.draws.n_steps.mean(axis=(1, 2)) / every
+    np.testing.assert_allclose(steps, steps[0], rtol=0.05)
+    for row in range(3):
+        mean, covariance, _ = _closed(plain, take(observations, row))
+        draws = more.draws.theta[row].reshape(-1, 3)[:, :2].astype(float)
+        np.testing.assert_allclose((draws.mean(axis=0) - mean) / np.sqrt(np.diag(covariance)), 0.0, atol=0.4)
+
+
 def test_other_bands_than_the_flows_are_no_obstacle(plain: LinearModel, untrained: Proposal) -> None:
     some = plain.select(["twomass_J", "sdss_g0", "sdss_i0"])
     other = replace(untrained, bands=(*untrained.bands[:5], "wise_w1"))

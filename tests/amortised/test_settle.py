@@ -1,5 +1,6 @@
 """The whole way: weights where they do, chains in the proposal's coordinates, plain chains for the rest."""
 
+import importlib
 from dataclasses import replace
 from typing import get_args
 
@@ -15,6 +16,8 @@ from starling.inference.nested import PRESETS, rest
 from starling.inference.settings import Nested
 from starling.inference.summary import summary_table
 from tests.amortised.conftest import LinearModel
+
+settle_module = importlib.import_module("starling.amortised.settle")  # its function has its name
 
 SAMPLER = SamplerSettings(
     n_chains=2,
@@ -63,6 +66,20 @@ def test_what_nothing_settles_goes_to_plain_chains_and_keeps_its_place(
     assert np.all(found.rhat[[0, 2]] < 1.01)
     assert np.all(draws.n_steps[0] > 0)
     np.testing.assert_array_equal(draws.theta[:, 0, 0, 2], np.asarray(observations.fixed["zred"]))
+
+
+def test_plain_chains_are_for_galaxies_that_the_flow_misses(
+    plain: LinearModel, untrained: Proposal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert NEVER.chains is not None
+    brief = replace(NEVER, ess=1e9, astray=np.inf, chains=NEVER.chains._replace(patience=1))
+    monkeypatch.setattr(settle_module, "fit", lambda *_, **__: pytest.fail("plain chains"))
+    draws, found = _settle(plain, untrained, linear_data(plain, 2), brief)
+    assert found.weights.stage == ("unsettled", "unsettled")
+    assert all("R-hat" in flag for flag in found.flag)
+    assert np.all(draws.n_steps > 0)
+    with pytest.raises(pytest.fail.Exception, match="plain chains"):
+        _settle(plain, untrained, linear_data(plain, 2), replace(brief, astray=-9.0))
 
 
 def test_nested_sampling_is_the_last_resort(plain: LinearModel, untrained: Proposal) -> None:

@@ -14,7 +14,7 @@ import xarray as xr
 from toy_runs import is_held, toy_fit
 
 from starling.runs import RunError, complete, lock, merged, run
-from starling.runs.lock import locked
+from starling.runs.lock import locked, locked_beside
 
 _HOLD = """
 import sys
@@ -41,6 +41,22 @@ def test_a_second_run_is_refused_until_the_first_is_killed(tmp_path: Path) -> No
         holder.communicate()
     complete(toy_fit(2, 2), tmp_path)
     complete(toy_fit(2, 2), tmp_path)  # what has ended has let go
+
+
+def test_a_lock_beside_leaves_nothing_in_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "catalogue"
+    with locked_beside(folder):
+        held = subprocess.run(
+            [sys.executable, "-c", _HOLD.replace("locked", "locked_beside"), folder],
+            check=False,
+            input="",
+            capture_output=True,
+            text=True,
+        )
+    assert f"{folder} is being written to by process" in held.stderr
+    assert not folder.exists()
+    with locked_beside(folder):
+        pass
 
 
 def test_without_locks_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

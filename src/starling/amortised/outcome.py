@@ -10,13 +10,13 @@ from jaxtyping import Float, Int
 
 from starling.amortised.adapt import Mixture
 from starling.amortised.importance import Weighted
-from starling.amortised.latent import LatentDraws
 from starling.amortised.psis import Smoothed, resample, smooth
 from starling.amortised.settings import AmortisedSettings
 from starling.forward import ForwardModel
 from starling.inference.convergence import convergence
 from starling.inference.fit import Draws
 from starling.inference.observation import Observation
+from starling.inference.rounds import Kept
 from starling.inference.target import remoteness
 
 _MOST_DIVERGING = 0.01
@@ -46,6 +46,8 @@ class Outcome(NamedTuple):
     mixture: Mixture
     chains: Convergence | None = None
     sampler: dict[str, Any] | None = None  # per draw and step size, where there are chains
+    every: int = 1  # transitions that each draw stands for
+    gave_up: str = ""  # why the chains ended before their time, empty where they did not
 
 
 class Amortised(NamedTuple):
@@ -96,38 +98,27 @@ def judge_weights(
 
 def judge_chains(
     before: Outcome,
-    drawn: LatentDraws,
+    kept: Kept,
+    every: int,
     step_size: float,
     free: np.ndarray,
     number: int,
     settings: AmortisedSettings,
 ) -> Outcome:
-    """Does a galaxy pass by its chains? Where it does not, its weighted draws stay if their tail can be trusted."""
-    theta = np.asarray(drawn.theta)
-    rhat, bulk, tail = convergence(theta[..., free])
-    divergences = int(drawn.diverging.sum())
-    enough = (
-        np.nanmin(np.append(bulk, np.inf)) >= settings.ess
-        and np.nanmin(np.append(tail, np.inf)) >= settings.ess
-    )
+    """Does a galaxy pass by its chains? ``every``: transitions that each of their draws stands for."""
+    rhat, bulk, tail = convergence(kept.theta[..., free])
+    divergences = int(kept.diverging.sum())
+    smallest = np.nanmin(np.concatenate([bulk, tail, [np.inf]]))
     mixed = bool(np.all(rhat < settings.rhat))  # not with NaN
-    passed = mixed and enough and divergences < _MOST_DIVERGING * drawn.diverging.size
-    if not passed and before.smoothed.k_hat < settings.k_hat:
-        return before
-    assert settings.chains is not None
-    every = settings.chains.thin
-    kept = {
-        "acceptance_rate": drawn.acceptance_rate[:, ::every],
-        "diverging": drawn.diverging[:, ::every],
-        "n_steps": drawn.n_steps[:, ::every],
-        "step_size": step_size,
-    }
+    few = divergences < _MOST_DIVERGING * every * kept.diverging.size
+    sampler = {name: getattr(kept, name) for name in ("acceptance_rate", "diverging", "n_steps")}
     return before._replace(
-        theta=theta[:, ::every],
-        log_density=np.asarray(drawn.log_density)[:, ::every],
-        stage=number if passed else 0,
+        theta=kept.theta,
+        log_density=kept.log_density,
+        stage=number if mixed and smallest >= settings.ess and few else 0,
         chains=Convergence(rhat, bulk, tail, divergences),
-        sampler=kept,
+        sampler=sampler | {"step_size": step_size},
+        every=every,
     )
 
 
@@ -169,13 +160,15 @@ def gather(
         extra={},
         log_density=np.stack([one.log_density for one in outcomes]),
         acceptance_rate=per_draw("acceptance_rate", ess / drawn),
-        diverging=per_draw("diverging", np.zeros(n, bool)),
+        diverging=per_draw("diverging", np.zeros(n, int)),
         n_steps=per_draw("n_steps", np.zeros(n, int)),
         step_size=np.asarray(
             [np.nan if one.sampler is None else float(one.sampler["step_size"]) for one in outcomes]
         ),
         n_modes=np.ones(n, int),
         problems=tuple(problems),
+        every=tuple(one.every for one in outcomes),
+        gave_up=tuple(one.gave_up for one in outcomes),
     )
     stage = np.asarray([one.stage for one in outcomes])
     log_mean = np.asarray([one.smoothed.log_mean for one in outcomes])

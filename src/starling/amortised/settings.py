@@ -26,12 +26,13 @@ class LatentChains(NamedTuple):
     """Chains in the coordinates of an adapted proposal (``starling.amortised.latent``).
 
     Each transition is a leapfrog trajectory of ``mean_steps`` steps on average and a choice among the present point and
-    ``proposals`` draws of the proposal. ``n_warmup`` transitions tune the step size and the metric; of those that
-    follow every ``thin``-th is kept, but all count in the diagnostics. They run in pieces of ``chunk``.
+    ``proposals`` draws of the proposal. ``n_warmup`` transitions tune the step size and the metric; then there are as
+    many as draws are to be kept and, where they have not converged, up to ``patience`` times as many, evenly thinned.
+    They run in pieces of ``chunk``.
     """
 
     n_warmup: int = 200
-    thin: int = 2
+    patience: int = 4
     chunk: int = 50
     mean_steps: float = 10.0
     proposals: int = 8
@@ -46,17 +47,20 @@ class AmortisedSettings:
     The draws of a galaxy end as soon as they are worth ``surplus`` times ``ess`` with a k-hat below ``calm``: by more
     than it takes to pass, since the first round that passes may do so by luck.
     Each of two proposals has ``n_components`` beside the flow; ``worth`` is that of ``starling.amortised.adapt``.
+    A galaxy that nothing of this settles is one for plain chains where its k-hat is above ``astray``: the proposal then
+    misses the posterior. Below that, what its own chains could not settle plain ones do not either.
     ``n_chains`` and ``n_draws`` are those of the equal-weight draws that are kept. ``batch_size`` galaxies run at once
     in chains.
     """
 
-    stages: tuple[Stage, ...] = (Stage(8, 2000), Stage(12, 8000))
+    stages: tuple[Stage, ...] = (Stage(8, 2000), Stage(12, 8000), Stage(12, 32_000))
     chains: LatentChains | None = field(default_factory=LatentChains)
-    n_components: int = 2
+    n_components: int = 4
     worth: float = 0.125
     surplus: float = 1.5
     calm: float = 0.6
     k_hat: float = 0.7
+    astray: float = 1.0
     ess: float = 400.0
     rhat: float = 1.01
     n_chains: int = 4
@@ -89,9 +93,9 @@ class AmortisedSettings:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         chains = self.chains
         if chains and (
-            chains.chunk < 1 or chains.thin < 1 or chains.n_warmup < 3 or chains.n_warmup % chains.chunk
+            chains.chunk < 1 or chains.patience < 1 or chains.n_warmup < 3 or chains.n_warmup % chains.chunk
         ):
             raise ValueError(
                 f"chains.n_warmup ({chains.n_warmup}) must be 3 or more and a multiple of chunk ({chains.chunk}), "
-                f"and thin at least 1, got {chains.thin}"
+                f"and patience at least 1, got {chains.patience}"
             )

@@ -42,8 +42,9 @@ def settle(
     """Posterior draws for a batch of galaxies, as ``starling.inference.fit`` makes them.
 
     First the stages of ``settings`` (draws of the flow, then chains in its coordinates); galaxies that pass none of
-    them are sampled as ``sampler`` says, which also gives the number of draws and the errors, and by nested sampling
-    where it asks for that; ``record_of`` says where its records are kept (``nested_for_the_rest``).
+    them and that the flow misses (``settings.astray``) are sampled as ``sampler`` says, which also gives the number of
+    draws and the errors; all that are left by nested sampling where it asks for that, ``record_of`` saying where
+    its records are kept (``nested_for_the_rest``).
     """
     settings = replace(
         settings or AmortisedSettings(),
@@ -73,7 +74,8 @@ def settle(
         show,
     )
     draws, diagnostics = found.draws, diagnose_amortised(found, settings)
-    rest = np.flatnonzero(found.stage == 0)
+    by_own = settings.chains is not None and found.k_hat <= settings.astray
+    rest = np.flatnonzero((found.stage == 0) & ~np.asarray(by_own))
     if rest.size:
         rows = np.append(rest, np.full(-rest.size % min(_TOGETHER, n), rest[0]))
         plain = fit(
@@ -152,6 +154,7 @@ def _unsettled(found: Amortised, row: int, settings: AmortisedSettings) -> list[
             f"the chains in the proposal's coordinates have R-hat {np.max(found.rhat[row]):.3f} and bulk ESS "
             f"{np.min(found.ess_bulk[row]):.0f} in the worst parameter"
         )
+        words += [found.draws.gave_up[row]] if found.draws.gave_up[row] else []
     return words
 
 

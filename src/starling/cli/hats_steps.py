@@ -21,6 +21,7 @@ from starling.cli.hats import fit_hats, head, require_lsdb
 from starling.cli.partitions import fit_partition
 from starling.cli.pipeline import say_catalogue, say_emulator, this_command
 from starling.execution import ExecutionConfig, open_client
+from starling.runs.lock import locked_beside
 from starling.runs.manifest import RunError, check_manifest, kind_of, write_manifest
 
 if TYPE_CHECKING:
@@ -111,24 +112,38 @@ def fit_hats_catalogue(
         run.catalogue, columns=list(dict.fromkeys([info.ra_column, info.dec_column, *named]))
     )
     where = {"catalogue": str(run.catalogue), "rows": int(info.total_rows), "partitions": n}
-    if _begin(folder, {"kind": KIND, **where, **seen.identity}, fresh=fresh):
-        console.print(f"{folder} is finished: --fresh fits it again", highlight=False, soft_wrap=True)
-    else:
-        keep = [item.column for item in run.config.comparison.values() if item.column in named]
-        content = plain(run.config)
-        like = fit_partition(seen.rows, content, str(run.base))
-        try:
-            with _dask(execution, console.print):
-                fit_hats(
-                    catalog, content, folder, base=run.base, keep=keep, like=like, resume=True, progress=True
-                )
-        except KeyboardInterrupt:
-            say_error(
-                f"stopped; finished partitions are in {folder}. To go on, run the same again:\n  {this_command()}"
-            )
-            raise typer.Exit(INTERRUPTED) from None
-    written = lsdb.open_catalog(folder, columns=["status"]).compute(progress_bar=False)
+    keep = [item.column for item in run.config.comparison.values() if item.column in named]
+    with locked_beside(folder):
+        if _begin(folder, {"kind": KIND, **where, **seen.identity}, fresh=fresh):
+            console.print(f"{folder} is finished: --fresh fits it again", highlight=False, soft_wrap=True)
+        else:
+            _fit(console, run, catalog, seen, folder, keep, execution)
+        written = lsdb.open_catalog(folder, columns=["status"]).compute(progress_bar=False)
     _say(console, np.asarray(written["status"]), folder)
+
+
+def _fit(
+    console: Console,
+    run: HatsRun,
+    catalog: Any,
+    seen: "_Seen",
+    folder: Path,
+    keep: list[str],
+    execution: ExecutionConfig | None,
+) -> None:
+    """Every partition that is not written yet."""
+    content = plain(run.config)
+    like = fit_partition(seen.rows, content, str(run.base))
+    try:
+        with _dask(execution, console.print):
+            fit_hats(
+                catalog, content, folder, base=run.base, keep=keep, like=like, resume=True, progress=True
+            )
+    except KeyboardInterrupt:
+        say_error(
+            f"stopped; finished partitions are in {folder}. To go on, run the same again:\n  {this_command()}"
+        )
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def plain(config: FitConfig) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import socket
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from starling.runs.folder import PARTS
@@ -22,15 +22,24 @@ LOCK = ".lock"
 _held: set[tuple[int, int, Path]] = set()
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked_beside(folder: Path) -> AbstractContextManager[None]:
+    """As ``locked``, with the lock beside the folder: for one whose format has no place for files of ours."""
+    absolute = folder.absolute()
+    return _locked(folder, absolute.with_name(f".{absolute.name}{LOCK}"))
+
+
+def locked(folder: Path) -> AbstractContextManager[None]:
     """Hold the folder of a run; RunError, with who has it, where another process or thread does.
 
     Who holds it may ask again: it is held until the first has ended. The lock is advisory (flock) and the file stays.
     Where a system or a file system has no locks it is a warning; where the file cannot be made nothing is said: the
     run will find that it cannot write.
     """
-    path = folder / PARTS / LOCK
+    return _locked(folder, folder / PARTS / LOCK)
+
+
+@contextmanager
+def _locked(folder: Path, path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
