@@ -79,7 +79,7 @@ def main() -> None:
     columns = jnp.asarray(places(model.bands, proposal.bands))
     free = [model.space.index(name) for name in model.space.free(observations.fixed)]
     plan = Adaptation(options.rounds, options.draws, settings.worth)
-    until = Reliability(jnp.asarray(settings.calm), jnp.asarray(options.surplus * settings.ess))
+    until = Reliability(jnp.asarray(settings.k_hat), jnp.asarray(options.surplus * settings.ess))
     rows = []
     for i in range(options.galaxies):
         one, errors = jax.tree.map(lambda leaf, i=i: leaf[i], (observations, noise))

@@ -56,7 +56,7 @@ def measure(
     first = take(observations, np.arange(settings.batch_size))
     run(first, replace(settings, ess=1e9, chains=brief))
     # all pass with their first round: what is compiled for so many galaxies
-    run(observations, replace(settings, ess=0.0, k_hat=np.inf, calm=np.inf))
+    run(observations, replace(settings, ess=0.0, k_hat=np.inf))
     compiling = time.perf_counter() - begun
     begun, cpu = time.perf_counter(), time.process_time()
     result = run(observations, settings)

@@ -27,6 +27,7 @@ from mocks import FLOOR, mocks
 from starling.amortised import (
     Amortised,
     AmortisedSettings,
+    Settled,
     Stage,
     amortised_posterior,
     load_proposal,
@@ -40,6 +41,7 @@ from starling.inference.fit import Draws, Progress
 from starling.inference.kernels import KERNELS
 from starling.inference.nested import NestedSettings
 from starling.inference.nested.sample import sample_galaxy
+from starling.validation.discrepancy import CATASTROPHIC, Centre, centre, discrepancy, summarise_discrepancy
 
 SNR = (5.0, 50.0)
 TOGETHER = 8  # galaxies whose chains in the flow's coordinates run side by side
@@ -55,6 +57,7 @@ class Row(NamedTuple):
     ess: np.ndarray
     gradients: np.ndarray  # NaN where none are taken
     note: str = ""
+    draws: Draws | None = None
 
 
 def shown(progress: Progress) -> None:
@@ -90,7 +93,7 @@ def chains(
         f"divergences {draws.share_diverging.mean():.2%}, gradients of a galaxy after the warm-up "
         f"{np.percentile(gradients, [16, 50, 84]).round(-3)}, longest {rounds.max():.0f} times the usual"
     )
-    return Row(kernel, good, core_s, compiling, ess, gradients, note)
+    return Row(kernel, good, core_s, compiling, ess, gradients, note, draws)
 
 
 def latent(emulator: PhotometryEmulator, observations: Observation, seed: int) -> Row:
@@ -98,7 +101,7 @@ def latent(emulator: PhotometryEmulator, observations: Observation, seed: int) -
     archive = load_proposal(shipped_proposal("prospector_alpha"))
     # no k-hat is below minus infinity: no galaxy passes by its weights
     settings = AmortisedSettings(
-        stages=(Stage(4, 2000),), k_hat=-np.inf, calm=-np.inf, error_floor=FLOOR, batch_size=TOGETHER
+        stages=(Stage(4, 2000),), k_hat=-np.inf, error_floor=FLOOR, batch_size=TOGETHER
     )
 
     def run(some: Observation, settings: AmortisedSettings) -> Amortised:
@@ -115,19 +118,20 @@ def latent(emulator: PhotometryEmulator, observations: Observation, seed: int) -
     gradients = found.draws.n_steps.sum(axis=(1, 2)).astype(float)
     rhat = np.percentile(found.rhat.max(axis=1), [16, 50, 84]).round(4)
     note = f"{found.divergences.sum()} divergences, largest R-hat {rhat}"
-    return Row("latent", found.passed, core_s, compiling, ess, gradients, note)
+    return Row("latent", found.passed, core_s, compiling, ess, gradients, note, found.draws)
 
 
 def amortised(emulator: PhotometryEmulator, observations: Observation, seed: int) -> Row:
     """The flow's draws, chains in its coordinates, plain chains."""
     archive = load_proposal(shipped_proposal("prospector_alpha"))
     sampler = replace(SamplerSettings(), error_floor=FLOOR)
-    first = take(observations, np.arange(min(8, len(observations.flux))))
+    first = take(observations, np.arange(min(4, len(observations.flux))))
 
-    def run(some: Observation) -> object:
-        return settle(jax.random.key(seed), some, emulator, archive, sampler)
+    def run(some: Observation, settings: AmortisedSettings | None = None) -> Settled:
+        return settle(jax.random.key(seed), some, emulator, archive, sampler, settings)
 
-    compiling, _ = timed(lambda: run(first))
+    # nothing is ever worth so many draws: every stage is compiled
+    compiling, _ = timed(lambda: run(first, AmortisedSettings(ess=1e9)))
     core_s, found = timed(lambda: run(observations))
     stages = found.diagnostics.weights.stage
     passed = np.asarray([stage != "unsettled" for stage in stages])
@@ -135,7 +139,26 @@ def amortised(emulator: PhotometryEmulator, observations: Observation, seed: int
     counted = ", ".join(
         f"{count / len(stages):.1%} {stage}" for stage, count in Counter(stages).most_common()
     )
-    return Row("amortised", passed, core_s, compiling, ess, np.full(len(stages), np.nan), counted)
+    none = np.full(len(stages), np.nan)
+    return Row("amortised", passed, core_s, compiling, ess, none, counted, found.draws)
+
+
+def apart(a: Row, b: Row) -> str:
+    """The discrepancies of two engines for the galaxies that both settle."""
+    assert a.draws is not None
+    assert b.draws is not None
+    both = a.passed & b.passed
+    columns = [a.draws.names.index(name) for name in a.draws.free]
+
+    def centres(draws: Draws) -> Centre:
+        kept = draws.theta[both][..., columns]
+        return centre(kept.reshape(len(kept), -1, len(columns)).swapaxes(0, 1))
+
+    found = summarise_discrepancy(discrepancy(centres(a.draws), centres(b.draws)).ravel())
+    return (
+        f"{a.engine} against {b.engine}, {both.sum()} galaxies that both settle: D {found.median:.3f} in the median, "
+        f"{found.upper:.3f} at 84%, at most {found.largest:.2f}; {found.outliers} above {CATASTROPHIC:g}"
+    )
 
 
 def dynesty(emulator: PhotometryEmulator, observations: Observation, seed: int, n: int) -> Row:
@@ -210,6 +233,10 @@ def main() -> None:
     )
     for row in rows:
         print(line(row, nested))
+    drawn = [row for row in rows if row.draws is not None]
+    for i, first in enumerate(drawn):
+        for second in drawn[i + 1 :]:
+            print(apart(first, second))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import gammaln, logsumexp
 from jaxtyping import Bool, Float, Int
 
-from starling.amortised.reliability import NEVER, Reliability, reliability
+from starling.amortised.reliability import NEVER, Reliability, k_hat_error, reliability
 
 _FREEDOM = 30.0  # degrees of freedom of the components: their own tails cost draws, the flow's do not
 _OF_FLOW = 0.1  # share of the flow in the mixture
@@ -31,6 +31,9 @@ _BISECTIONS = 20
 _RIDGE = 1e-4
 _APART = 0.3  # of the first components' means from the flow's
 _FEWEST = 2.0  # draws' worth of a component that is still moved
+
+
+Evaluate = Callable[[Array, Float[Array, "free draw"]], tuple[Float[Array, " draw"], Any]]
 
 
 class Mixture(NamedTuple):
@@ -139,30 +142,52 @@ def temper(
     return w / jnp.sum(w), power
 
 
-def move(mixture: Mixture, z: Float[Array, "free draw"], weight: Float[Array, " draw"]) -> Mixture:
-    """One step of expectation-maximisation; ``weight`` adds up to 1. A component that has no draws stays.
+class _Sums(NamedTuple):
+    """What a step of expectation-maximisation needs of weighted draws, for every component; places from its mean."""
 
-    The covariance of a component counts with as many draws as there are dimensions beside the weighted ones.
-    """
-    n_free = z.shape[0]
+    share: Float[Array, " component"]
+    near: Float[Array, " component"]
+    first: Float[Array, "component free"]
+    second: Float[Array, "component free free"]
+
+
+def _sums(mixture: Mixture, z: Float[Array, "free draw"], weight: Float[Array, " draw"]) -> _Sums:
     found = _densities(mixture, z)
     students = found.log_part[:-1]
     belongs = jnp.exp(students - logsumexp(students, axis=0)) * weight
-    near = belongs * (_FREEDOM + n_free) / (_FREEDOM + found.distance)
-    share = jnp.sum(belongs, axis=1)
-    worth = 1.0 / jnp.sum(weight**2)
-    mean = near @ z.T / jnp.maximum(jnp.sum(near, axis=1), 1e-9)[:, None]
+    near = belongs * (_FREEDOM + z.shape[0]) / (_FREEDOM + found.distance)
 
-    def scale(near: Array, mean: Array, share: Array, before: Array) -> Array:
+    def moments(near: Array, mean: Array) -> tuple[Array, Array]:
         centred = z - mean[:, None]
-        scatter = (centred * near) @ centred.T
-        return (scatter * worth + n_free * (before @ before.T)) / (share * worth + n_free)
+        return centred @ near, (centred * near) @ centred.T
 
-    scales = jax.vmap(scale)(near, mean, share, mixture.factor) + _RIDGE * jnp.eye(n_free)
+    first, second = jax.vmap(moments)(near, mixture.mean)
+    return _Sums(jnp.sum(belongs, axis=1), jnp.sum(near, axis=1), first, second)
+
+
+def _no_sums(mixture: Mixture) -> _Sums:
+    nothing = jnp.zeros(mixture.mean.shape[0])
+    return _Sums(nothing, nothing, jnp.zeros_like(mixture.mean), jnp.zeros_like(mixture.factor))
+
+
+def _moved(mixture: Mixture, sums: _Sums, worth: Float[Array, ""]) -> Mixture:
+    """One step of expectation-maximisation over draws worth so many. A component that has no draws stays.
+
+    The covariance of a component counts with as many draws as there are dimensions beside the weighted ones.
+    """
+    n_free = mixture.mean.shape[1]
+    shift = sums.first / jnp.maximum(sums.near, 1e-9)[:, None]
+    mean = mixture.mean + shift
+
+    def scale(sums: _Sums, shift: Array, before: Array) -> Array:
+        scatter = sums.second - sums.near * jnp.outer(shift, shift)
+        return (scatter * worth + n_free * (before @ before.T)) / (sums.share * worth + n_free)
+
+    scales = jax.vmap(scale)(sums, shift, mixture.factor) + _RIDGE * jnp.eye(n_free)
     factor = jnp.linalg.cholesky(scales)
     good = jnp.all(jnp.isfinite(factor), axis=(1, 2)) & jnp.all(jnp.isfinite(mean), axis=1)
-    good &= share * worth > _FEWEST
-    raised = share + 1e-2
+    good &= sums.share * worth > _FEWEST
+    raised = sums.share + 1e-2
     shares = jnp.append((1.0 - _OF_FLOW) * raised / jnp.sum(raised), _OF_FLOW)
     return Mixture(
         jnp.where(good[:, None], mean, mixture.mean),
@@ -183,40 +208,84 @@ class Rounds(NamedTuple):
     halves: Mixture  # leading axis: two
 
 
+class _State(NamedTuple):
+    z: Float[Array, "*half free draw"]
+    log_target: Float[Array, "*half draw"]
+    log_sum: Float[Array, "*half draw"]  # of the densities of all proposals so far
+
+
+def _round(
+    state: _State,
+    proposals: Mixture,
+    own: Mixture,
+    key: Array,
+    number: Array,
+    evaluate: Evaluate,
+    plan: Adaptation,
+) -> tuple[_State, Mixture, Any]:
+    """Draws of one half, from the other half's proposals (leading axis: round), and its own next one."""
+    n = plan.n // 2
+
+    def of_round(values: Array, one: Array | int) -> Array:
+        return jax.lax.dynamic_slice_in_dim(values, one * n, n, -1)
+
+    def with_round(values: Array, new: Array, one: Array | int) -> Array:
+        return jax.lax.dynamic_update_slice_in_dim(values, new, one * n, -1)
+
+    def at(mixtures: Mixture, one: Array) -> Mixture:
+        return jax.tree.map(lambda leaf: leaf[one], mixtures)
+
+    key_draw, key_target = jax.random.split(key)
+    newest = at(proposals, number)
+    z = draw(key_draw, newest, n)
+    log_target, values = evaluate(key_target, z)
+
+    # of the sum of all proposals so far, at the draws so far: the new proposal at the old draws, all at the new
+    def at_old(one: Array, log_sum: Array) -> Array:
+        value = log_density(newest, of_round(state.z, one))
+        return with_round(log_sum, jnp.logaddexp(of_round(log_sum, one), value), one)
+
+    def at_new(one: Array, log_sum: Array) -> Array:
+        return jnp.logaddexp(log_sum, log_density(at(proposals, one), z))
+
+    mine = jax.lax.fori_loop(0, number + 1, at_new, jnp.full(n, -jnp.inf))
+    log_sum = jax.lax.fori_loop(0, number, at_old, state.log_sum)
+    state = _State(
+        with_round(state.z, z, number),
+        with_round(state.log_target, log_target, number),
+        with_round(log_sum, mine, number),
+    )
+    tempered, _ = temper(_log_weight(state), plan.worth * plan.n)
+    weight = jnp.where(jnp.isfinite(tempered), tempered, 0.0)
+    last = at(own, number)
+
+    def add(one: Array, sums: _Sums) -> _Sums:
+        more = _sums(last, of_round(state.z, one), of_round(weight, one))
+        return jax.tree.map(jnp.add, sums, more)
+
+    sums = jax.lax.fori_loop(0, number + 1, add, _no_sums(last))
+    return state, _moved(last, sums, 1.0 / jnp.sum(weight**2)), values
+
+
 def adapt(
     key: Array,
-    evaluate: Callable[[Array, Float[Array, "free draw"]], tuple[Float[Array, " draw"], Any]],
+    evaluate: Evaluate,
     start: Mixture,
     plan: Adaptation,
     until: Reliability = NEVER,
 ) -> Rounds:
     """Rounds of draws from two proposals (leading axis of ``start``) that follow them, each the OTHER half's draws.
 
-    They end early once all weights together are worth more draws than ``until`` says, with a k-hat below its own.
+    They end early once all weights together are worth more draws than ``until`` says, with a k-hat that is below its
+    own by more than an error.
     ``evaluate`` takes a key of its own and draws, and gives their log densities and anything else of them (leading
     axis: draw).
     """
     n_free, n, rounds = start.mean.shape[-1], plan.n // 2, plan.rounds
     total = rounds * n
 
-    def half(state: _State, proposals: Mixture, own: Mixture, key: Array, number: Array) -> Any:
-        """Draws of one half: from the other half's proposals, for its own next one."""
-        key_draw, key_target = jax.random.split(key)
-        z = draw(key_draw, jax.tree.map(lambda leaf: leaf[number], proposals), n)
-        log_target, values = evaluate(key_target, z)
-        # of the sum of all proposals so far, at the draws so far: the new proposal at the old draws, all at the new
-        newest = jax.tree.map(lambda leaf: leaf[number], proposals)
-        log_sum = jnp.logaddexp(state.log_sum, log_density(newest, state.z))
-        of_all = jax.vmap(lambda one: log_density(one, z))(proposals)
-        mine = logsumexp(jnp.where(jnp.arange(rounds)[:, None] <= number, of_all, -jnp.inf), axis=0)
-        state = _State(
-            jax.lax.dynamic_update_slice(state.z, z, (0, number * n)),
-            jax.lax.dynamic_update_slice(state.log_target, log_target, (number * n,)),
-            jax.lax.dynamic_update_slice(log_sum, mine, (number * n,)),
-        )
-        weight, _ = temper(_log_weight(state), plan.worth * plan.n)
-        last = jax.tree.map(lambda leaf: leaf[number], own)
-        return state, move(last, state.z, jnp.where(jnp.isfinite(weight), weight, 0.0)), values
+    def one_half(state: _State, proposals: Mixture, own: Mixture, key: Array, number: Array) -> Any:
+        return _round(state, proposals, own, key, number, evaluate, plan)
 
     def step(now: _Progress) -> _Progress:
         number = now.number
@@ -224,7 +293,7 @@ def adapt(
         # the proposals of this round and those before it; one place more, for those that come out of the last
         others = jax.tree.map(lambda leaf: leaf[::-1, :rounds], now.mixtures)
         own = jax.tree.map(lambda leaf: leaf[:, :rounds], now.mixtures)
-        states, moved, values = jax.vmap(half, in_axes=(0, 0, 0, 0, None))(
+        states, moved, values = jax.vmap(one_half, in_axes=(0, 0, 0, 0, None))(
             now.states, others, own, keys, number
         )
 
@@ -234,13 +303,16 @@ def adapt(
         def keep(of_all: Array, some: Array) -> Array:
             return jax.lax.dynamic_update_slice_in_dim(of_all, some, number * n, 1)
 
-        found = reliability(_log_weight(states).reshape(-1), 2 * n * (number + 1))
+        made = 2 * n * (number + 1)
+        found = reliability(_log_weight(states).reshape(-1), made)
         return _Progress(
             number + 1,
             states,
             jax.tree.map(follow, now.mixtures, moved),
             jax.tree.map(keep, now.values, values),
-            jnp.logical_and(found.ess >= until.ess, found.k_hat < until.k_hat),
+            jnp.logical_and(
+                found.ess >= until.ess, found.k_hat + k_hat_error(found.k_hat, made) < until.k_hat
+            ),
         )
 
     _, described = jax.eval_shape(evaluate, key, jax.ShapeDtypeStruct((n_free, n), start.mean.dtype))
@@ -260,12 +332,6 @@ def adapt(
         made.reshape(-1),
         jax.tree.map(lambda leaf: leaf[:, last.number], last.mixtures),
     )
-
-
-class _State(NamedTuple):
-    z: Float[Array, "*half free draw"]
-    log_target: Float[Array, "*half draw"]
-    log_sum: Float[Array, "*half draw"]  # of the densities of all proposals so far
 
 
 class _Progress(NamedTuple):

@@ -98,9 +98,7 @@ def _weights(task: Task, batch: Batch, number: int, devices: int) -> Iterator[tu
     stage = settings.stages[number - 1]
     plan = Adaptation(stage.rounds, stage.draws, settings.worth)
     # numbers and not part of the plan: nothing compiles anew for another limit
-    until = Reliability(
-        jnp.asarray(min(settings.calm, settings.k_hat)), jnp.asarray(settings.surplus * settings.ess)
-    )
+    until = Reliability(jnp.asarray(settings.k_hat), jnp.asarray(settings.surplus * settings.ess))
     rest = batch.galaxies, task.proposal, task.forward_model
     found = _draw(_apart(batch.keys, 1), until, batch.mixtures, *rest, plan=plan, devices=devices)
     whole, mixtures = jax.device_get(found)

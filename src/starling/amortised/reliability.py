@@ -31,12 +31,21 @@ def reliability(log_weight: Float[Array, " draw"], n: Int[Array, ""]) -> Reliabi
     ess = jnp.sum(weight) ** 2 / jnp.sum(weight**2)
     most = n_in_tail(log_weight.size)
     top = jax.lax.top_k(weight, min(most + 1, weight.size))[0]
-    n_tail = jnp.minimum(0.2 * n, 3.0 * jnp.sqrt(n)).astype(int)
+    n_tail = _n_tail(n).astype(int)
     excess = top - top[jnp.minimum(n_tail, top.size - 1)]
     counts = (jnp.arange(top.size) < n_tail) & (excess > 0.0)
     k_hat = _shape(jnp.where(counts, excess, 0.0), jnp.sum(counts))
     good = jnp.isfinite(largest) & (jnp.sum(counts) >= _FEWEST) & jnp.isfinite(k_hat)
     return Reliability(jnp.where(good, k_hat, jnp.inf), jnp.where(jnp.isfinite(largest), ess, 0.0))
+
+
+def k_hat_error(k_hat: Float[Array, ""] | float, n: Int[Array, ""]) -> Float[Array, ""]:
+    """One sigma of the k-hat of ``n`` weights: that of a Pareto shape by maximum likelihood (Smith 1987)."""
+    return (1.0 + k_hat) / jnp.sqrt(_n_tail(n))
+
+
+def _n_tail(n: Int[Array, ""]) -> Float[Array, ""]:
+    return jnp.minimum(0.2 * n, 3.0 * jnp.sqrt(n))
 
 
 def _shape(excess: Float[Array, " draw"], n: Int[Array, ""]) -> Float[Array, ""]:

@@ -32,7 +32,7 @@ class LatentChains(NamedTuple):
     """
 
     n_warmup: int = 200
-    patience: int = 4
+    patience: int = 2
     chunk: int = 50
     mean_steps: float = 10.0
     proposals: int = 8
@@ -44,8 +44,8 @@ class AmortisedSettings:
     """How many draws, and what counts as passed.
 
     Galaxies that do not pass a stage go on to the next one; ``chains`` (None: none) run for those that pass none.
-    The draws of a galaxy end as soon as they are worth ``surplus`` times ``ess`` with a k-hat below ``calm``: by more
-    than it takes to pass, since the first round that passes may do so by luck.
+    The draws of a galaxy end as soon as they are worth ``surplus`` times ``ess`` with a k-hat that is below its limit
+    by more than an error: by more than it takes to pass, since the first round that passes may do so by luck.
     Each of two proposals has ``n_components`` beside the flow; ``worth`` is that of ``starling.amortised.adapt``.
     A galaxy that nothing of this settles is one for plain chains where its k-hat is above ``astray``: the proposal then
     misses the posterior. Below that, what its own chains could not settle plain ones do not either.
@@ -58,7 +58,6 @@ class AmortisedSettings:
     n_components: int = 4
     worth: float = 0.125
     surplus: float = 1.5
-    calm: float = 0.6
     k_hat: float = 0.7
     astray: float = 1.0
     ess: float = 400.0
