@@ -26,7 +26,9 @@ from starling.amortised import (
     LatentChains,
     Stage,
     amortised_posterior,
+    batches,
     engine,
+    latent_rounds,
     load_proposal,
     shipped_proposal,
 )
@@ -115,7 +117,7 @@ def by_flow(
         stages=(stage,), chains=latent, ess=1e99, batch_size=n, n_draws=latent.chunk if latent else 500
     )
     proposal, trained = archive.proposal, archive.trained
-    with dry(engine) as found, warnings.catch_warnings():
+    with dry(engine, batches, latent_rounds) as found, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of zeros
         amortised_posterior(jax.random.key(0), galaxies(model, n), model, proposal, trained, settings)
     drawn = {"_draw": found.pop("_draw")}
