@@ -27,6 +27,7 @@ from mocks import FLOOR, mocks
 from starling.amortised import (
     Amortised,
     AmortisedSettings,
+    LatentChains,
     Settled,
     Stage,
     amortised_posterior,
@@ -101,7 +102,12 @@ def latent(emulator: PhotometryEmulator, observations: Observation, seed: int) -
     archive = load_proposal(shipped_proposal("prospector_alpha"))
     # no k-hat is below minus infinity: no galaxy passes by its weights
     settings = AmortisedSettings(
-        stages=(Stage(4, 2000),), k_hat=-np.inf, error_floor=FLOOR, batch_size=TOGETHER
+        stages=(Stage(4, 2000),),
+        # as patient as plain chains are
+        chains=LatentChains(patience=SamplerSettings().patience),
+        k_hat=-np.inf,
+        error_floor=FLOOR,
+        batch_size=TOGETHER,
     )
 
     def run(some: Observation, settings: AmortisedSettings) -> Amortised:
