@@ -65,6 +65,9 @@ def test_what_nothing_settles_goes_to_plain_chains_and_keeps_its_place(
     assert "not finite" in found.flag[1]
     assert np.all(found.rhat[[0, 2]] < 1.01)
     assert np.all(draws.n_steps[0] > 0)
+    # plain chains take 4 steps a transition: a draw has the transitions that are said of it
+    steps = draws.n_steps.mean(axis=(1, 2)) / np.asarray(draws.every)
+    np.testing.assert_allclose(steps[[0, 2]], 4.0, rtol=0.2)
     np.testing.assert_array_equal(draws.theta[:, 0, 0, 2], np.asarray(observations.fixed["zred"]))
 
 

@@ -48,7 +48,7 @@ class AmortisedSettings:
     by more than an error: by more than it takes to pass, since the first round that passes may do so by luck.
     Each of two proposals has ``n_components`` beside the flow; ``worth`` is that of ``starling.amortised.adapt``.
     A galaxy that nothing of this settles is one for plain chains where its k-hat is above ``astray``: the proposal then
-    misses the posterior. Below that, what its own chains could not settle plain ones do not either.
+    misses the posterior. Below that plain chains have settled none of the few that its own chains could not.
     ``n_chains`` and ``n_draws`` are those of the equal-weight draws that are kept. ``batch_size`` galaxies run at once
     in chains.
     """

@@ -174,7 +174,9 @@ def _joined(
             arrays[name] = values.copy()
             arrays[name][rows] = getattr(plain, name)[chosen]
     stages, flags = list(before.stage), list(diagnostics.flag)
+    every, gave_up = list(draws.every), list(draws.gave_up)
     for i, row in zip(chosen.tolist(), rows.tolist(), strict=True):
+        every[row], gave_up[row] = plain.every[i], plain.gave_up[i]
         stages[row] = "chains" if own.passed[i] else "unsettled"
         flags[row] = own.flag[i]
     changed: dict[str, Any] = {}
@@ -184,4 +186,4 @@ def _joined(
     diagnostics = diagnostics._replace(
         **changed, flag=tuple(flags), weights=before._replace(stage=tuple(stages))
     )
-    return draws._replace(**arrays), diagnostics
+    return draws._replace(**arrays, every=tuple(every), gave_up=tuple(gave_up)), diagnostics
