@@ -22,7 +22,8 @@ import xarray as xr
 from astropy.table import Table
 
 from starling.catalogues import load_catalogue, parse_config
-from starling.cli.fits import bounds_of, open_emulator
+from starling.cli.fits import bounds_of
+from starling.cli.opened import open_emulator
 from starling.cli.results import write_large
 from starling.forward import ForwardModel
 from starling.inference import Draws, SamplerSettings, diagnose, observe, summary_table, to_datatree

@@ -13,7 +13,7 @@ import yaml
 from astropy.table import Table
 from jax import Array
 
-from starling.cli import fits, run_report
+from starling.cli import opened, run_report
 from starling.forward import PROPERTIES
 from starling.parameters import Parameter, ParameterSpace
 from starling.priors import TruncatedNormal, Uniform
@@ -105,9 +105,9 @@ def _write_report(tree: xr.DataTree, path: Path, **what: Any) -> Path:
 def toy(monkeypatch: pytest.MonkeyPatch) -> ToyModel:
     """The forward model that every command takes for the emulator."""
     model = ToyModel(jnp.asarray([1.0, 0.7, 0.47, 0.25, 0.1]), BANDS)
-    monkeypatch.setattr(fits, "load_emulator", lambda _: model)
-    monkeypatch.setattr(fits, "read_header", lambda _: {"name": "toy", "surrogate": True})
-    monkeypatch.setattr(fits, "find_emulator", lambda name, folder: folder / name)
+    monkeypatch.setattr(opened, "load_emulator", lambda _: model)
+    monkeypatch.setattr(opened, "read_header", lambda _: {"name": "toy", "surrogate": True})
+    monkeypatch.setattr(opened, "find_emulator", lambda name, folder: folder / name)
     monkeypatch.setattr(run_report, "write_report", _write_report)
     return model
 

@@ -127,7 +127,7 @@ def test_tables_of_the_exact_model_count_from_the_configuration(
         asked.append(Path(tables).resolve())
         return make_toy_tables()
 
-    monkeypatch.setattr("starling.cli.judged.named_tables", toy_tables)
+    monkeypatch.setattr("starling.cli.opened.named_tables", toy_tables)
     monkeypatch.chdir(tmp_path / "run")
     named = str(place / "tables/their.safetensors") if folder == "absolute" else "tables/their.safetensors"
     toy_file(tmp_path / "configs", config={"simulator": {"tables": named}})
@@ -198,7 +198,7 @@ def test_the_exact_model_judges(inputs: Path, here: type[Here], monkeypatch: pyt
         asked.append(what[0])
         return make_toy_tables()
 
-    monkeypatch.setattr("starling.cli.judged.named_tables", toy_tables)
+    monkeypatch.setattr("starling.cli.opened.named_tables", toy_tables)
     imitates = {"config": {"simulator": {"tables": "their.safetensors"}}}
     config = yaml.safe_load((inputs / "config.yaml").read_text()) | toy_file(inputs, **imitates)
     (inputs / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))

@@ -14,9 +14,9 @@ from toy_runs import is_held, summary_of, toy_fit, toy_tree
 from starling.catalogues import Catalogue, FitConfig, parse_config
 from starling.cli import compare_steps, judge_steps, pipeline, run_report
 from starling.cli.compare_steps import open_pair
-from starling.cli.fits import Emulator
 from starling.cli.inputs import Inputs
 from starling.cli.judge_steps import How, judge_catalogue
+from starling.cli.opened import Emulator
 from starling.cli.pipeline import fit_catalogue, say_results
 from starling.cli.results import Results, write_large, write_results
 from starling.inference.nested import preset

@@ -12,7 +12,7 @@ from parrot_files import save_object
 from typer.testing import CliRunner
 
 from starling.cli import app
-from starling.cli.fits import open_emulator
+from starling.cli.opened import open_emulator
 from starling.forward import ForwardModel
 from starling.published import is_published, open_published, speculator_model
 

@@ -4,8 +4,7 @@ A pair (parameters, photometry) has to be one of the prior times the LIKELIHOOD 
 spoil that. Errors that are a function of the true flux band by band would tell it: here the depths of the bands
 follow other galaxies' spectra, and only their common level is tied to the galaxy, with a distribution that is flat in
 its logarithm, so that it says nothing. And a floor is a fraction of the OBSERVED flux: noise is drawn so that the
-density of the observed flux is that of the likelihood with such an error, to second order in the fraction
-(``_observe``).
+density of the observed flux is that of the likelihood with such an error (``starling.inference.replicate``).
 """
 
 from collections.abc import Sequence
@@ -22,9 +21,8 @@ from jaxtyping import Bool, Float
 from starling.amortised.features import Seen
 from starling.forward import ForwardModel
 from starling.inference.coordinates import Coordinates
+from starling.inference.replicate import LARGEST_FLOOR, as_observed
 
-_LARGEST_FLOOR = 0.25
-_MOST_SIGMAS = 3.9  # floor times sigmas stays below 1, where an error no longer has a flux that it belongs to
 _BRIGHT_MAGGIES = 1e-3
 
 
@@ -48,7 +46,7 @@ class NoiseRange:
     outlier_sigma: float = 4.0
 
     def __post_init__(self) -> None:
-        for name, limit in (("depth", 10.0), ("floor", _LARGEST_FLOOR)):
+        for name, limit in (("depth", 10.0), ("floor", LARGEST_FLOOR)):
             low, high = getattr(self, name)
             if not 0.0 < low < high <= limit:
                 raise ValueError(f"noise.{name} must ascend between 0 and {limit:g}, got {[low, high]}")
@@ -86,7 +84,7 @@ def draw_mocks(key: Array, n: int, model: ForwardModel, coordinates: Coordinates
     bright = jnp.full(true.shape[1], _BRIGHT_MAGGIES)
     floor = jnp.hypot(_floors(keys[1], n, true.shape[1], noise), model.flux_error(bright) / bright)
     depth = _depths(keys[2], true, instruments(model.bands), noise)
-    flux, error = _observe(keys[3], true, depth, jnp.minimum(floor, _LARGEST_FLOOR), noise)
+    flux, error = _observe(keys[3], true, depth, jnp.minimum(floor, LARGEST_FLOOR), noise)
     mask = _masks(keys[4], n, instruments(model.bands), noise)
     fixed = theta[:, np.asarray([space.index(name) for name in coordinates.fixed], int)]
     return Mock(v, theta, Seen(flux, error, mask, fixed))
@@ -137,19 +135,9 @@ def _observe(
     floor: Float[Array, "galaxy band"],
     noise: NoiseRange,
 ) -> tuple[Float[Array, "galaxy band"], Float[Array, "galaxy band"]]:
-    """Observed flux f and its error s(f) = hypot(depth, floor f), with a density of f in proportion to L(f) / s(f).
-
-    L is the likelihood exp(-(f - true)^2 / 2 s(f)^2). With e = (f - true) / s(f) that is a density of e in proportion
-    to exp(-e^2 / 2) / (1 - e s'), which to second order in s' = ds/df is normal, with mean s' and variance 1 / (1 -
-    s'^2).
-    """
+    """Observed flux, some of it struck, and its error."""
     keys = jax.random.split(key, 4)
-    slope = floor**2 * true / jnp.hypot(depth, floor * true)
-    e = slope + jax.random.normal(keys[0], true.shape) / jnp.sqrt(1.0 - slope**2)
-    e = jnp.clip(e, -_MOST_SIGMAS, _MOST_SIGMAS)
-    # f = true + e s(f), solved for f; written with ratios since squares of faint fluxes have no place in float32
-    left = 1.0 - (e * floor) ** 2
-    flux = (true + e * jnp.hypot(floor * true, depth * jnp.sqrt(left))) / left
+    flux = as_observed(keys[0], true, depth, floor)
     struck = jax.random.bernoulli(keys[1], noise.outliers, (true.shape[0], 1))
     struck &= jax.random.bernoulli(keys[2], 0.05, true.shape)
     off = noise.outlier_sigma * jnp.hypot(depth, floor * flux) * jax.random.normal(keys[3], true.shape)

@@ -16,6 +16,7 @@ from starling.cli.mock import mock
 from starling.cli.models import models
 from starling.cli.quickstart import quickstart
 from starling.cli.report import report
+from starling.cli.sbc import sbc
 from starling.cli.simulate import simulate
 from starling.cli.ssp import app as ssp_app
 from starling.cli.study import study
@@ -53,6 +54,7 @@ for _function in (
     judge,
     compare,
     report,
+    sbc,
     simulate,
     train,
     amortise,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from starling.cli.compiled import CompiledOption, keep_compiled
+from starling.cli.train import SPS_HOME_OPTION
 
 
 def fit(
@@ -32,6 +33,10 @@ def fit(
     check: Annotated[
         bool, typer.Option("--check", help="Read and check the table, and stop before the fit.")
     ] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Fit with the exact model that the emulator imitates: slower.")
+    ] = False,
+    sps_home: Annotated[Path | None, SPS_HOME_OPTION] = None,
     compiled: CompiledOption = None,
 ) -> None:
     """Fit the galaxies of a table. A run that was stopped goes on when the same command is given again.
@@ -58,11 +63,13 @@ def fit(
             raise ValueError(
                 "--max-galaxies is for tables: of a HATS catalogue take rows by `table.select.cuts`"
             )
+        if exact:
+            raise ValueError("--exact is for tables: a HATS catalogue is fitted with the emulator")
         folder = out or Path(hats.config.output.folder or f"starling-{config.stem}")
         fit_hats_catalogue(console, hats, folder, fresh=fresh, check=check, execution=where)
         return
     settings, emulator, catalogue, place = read_inputs(
-        console, config, table, data, max_galaxies=max_galaxies
+        console, config, table, data, max_galaxies=max_galaxies, exact=exact, sps_home=sps_home
     )
     if check:
         return

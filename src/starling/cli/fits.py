@@ -14,9 +14,8 @@ import xarray as xr
 from starling.amortised import AmortisedSettings, Archive, Settled, settle
 from starling.catalogues import Catalogue, FitConfig, load_catalogue
 from starling.cli.compiled import keep_compiled
-from starling.cli.emulators import find_emulator
 from starling.cli.flows import choose_flow
-from starling.emulators import load_emulator, read_header
+from starling.cli.opened import HEADER_KEYS, Emulator, exact_of, open_emulator
 from starling.execution import Job
 from starling.forward import ForwardModel, parts_of
 from starling.inference import (
@@ -31,45 +30,26 @@ from starling.inference import (
 )
 from starling.inference import fit as sample_galaxies
 from starling.inference.nested import RecordOf, nested_for_the_rest, require_dynesty
-from starling.published import is_published, open_published
 from starling.runs import Fit, Report, hash_arrays, storage_of, work_on
 from starling.runs.folder import PARTS, galaxy_path
 from starling.runs.run import parts as parts_of_run
 
-HEADER_KEYS = ("name", "created", "simulator", "surrogate", "git_commit", "config_sha256")
 OPENER = "starling.cli.fits:open_parts"
-
-
-class Emulator(NamedTuple):
-    """A forward model from a file, what the file says about it, and what its users have to know of it."""
-
-    model: ForwardModel
-    name: str
-    header: dict[str, Any]
-    note: str = ""
+_PATHS = ("base", "table", "data", "sps_home")
 
 
 class Place(NamedTuple):
     """Where files are: ``base`` is the folder of the emulator, ``data`` that of the tables; ``table`` is one in place
     of the configuration's, and without ``data`` its folder is that of the others.
+
+    With ``exact`` the model that the emulator imitates is in its place; ``sps_home`` is where that finds its torus.
     """
 
     base: Path
     table: Path | None
     data: Path | None
-
-
-def open_emulator(name: str, folder: Path, bands: Sequence[str] = ()) -> Emulator:
-    """The default emulator of the package (``default``), another of its own by name, or one from a file.
-
-    A path counts from ``folder``. A folder, a pickle or a .npy file is taken for an emulator of somebody else's;
-    ``bands`` are those that it is made for where it is one for any filter.
-    """
-    path = find_emulator(name, folder)
-    if is_published(path):
-        published = open_published(path, bands)
-        return Emulator(published.model, f"{path} ({published.kind})", published.header, published.note)
-    return Emulator(load_emulator(path), "the emulator " + path.name, read_header(path))
+    exact: bool = False
+    sps_home: Path | None = None
 
 
 def open_catalogue(config: FitConfig, emulator: Emulator, place: Place) -> Catalogue:
@@ -82,6 +62,15 @@ def open_catalogue(config: FitConfig, emulator: Emulator, place: Place) -> Catal
         folder=place.data,
         model=emulator.name,
     )
+
+
+def open_fit(config: FitConfig, place: Place) -> tuple[Emulator, Catalogue]:
+    """What a configuration fits with, and the galaxies."""
+    emulator = open_emulator(config.model.emulator, place.base, tuple(config.photometry.bands))
+    catalogue = open_catalogue(config, emulator, place)
+    if place.exact:
+        emulator = exact_of(emulator, catalogue.bands, place.sps_home, place.base)
+    return emulator, catalogue
 
 
 def bounds_of(model: ForwardModel) -> dict[str, tuple[float, float]]:
@@ -148,9 +137,12 @@ def fit_of(
 
 def fit_job(config: FitConfig, place: Place, folder: Path) -> Job:
     """The parts of the run of a configuration, which has been begun in ``folder``; all paths are the workers' too."""
-    paths = {name: None if path is None else str(path.resolve()) for name, path in place._asdict().items()}
+    where = {
+        name: str(value.resolve()) if isinstance(value, Path) else value
+        for name, value in place._asdict().items()
+    }
     content = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    return Job.of(OPENER, {"config": content, "place": paths, "folder": str(folder.resolve())})
+    return Job.of(OPENER, {"config": content, "place": where, "folder": str(folder.resolve())})
 
 
 @contextmanager
@@ -158,13 +150,12 @@ def open_parts(settings: Mapping[str, Any]) -> Iterator[Callable[[int], int]]:
     """What makes the parts of a ``fit_job``."""
     keep_compiled()
     config = FitConfig.model_validate(settings["config"])
-    paths = {name: None if path is None else Path(path) for name, path in settings["place"].items()}
-    place = Place(paths["base"] or Path(), paths["table"], paths["data"])
-    emulator = open_emulator(config.model.emulator, place.base, tuple(config.photometry.bands))
+    where = settings["place"]
+    paths = {name: None if where[name] is None else Path(where[name]) for name in _PATHS}
+    place = Place(paths["base"] or Path(), paths["table"], paths["data"], where["exact"], paths["sps_home"])
+    emulator, catalogue = open_fit(config, place)
     results = Path(settings["folder"])
-    planned = fit_of(
-        config, open_catalogue(config, emulator, place), emulator, folder=place.base, results=results
-    )
+    planned = fit_of(config, catalogue, emulator, folder=place.base, results=results)
     yield work_on(planned.fit, results)
 
 

@@ -16,8 +16,9 @@ from starling.catalogues import Catalogue, FitConfig, load_catalogue, read_confi
 from starling.catalogues.errors import NothingToFit
 from starling.catalogues.status import Status
 from starling.cli.errors import INTERRUPTED, say_error
-from starling.cli.fits import bounds_of, fit_of, open_emulator
+from starling.cli.fits import bounds_of, fit_of
 from starling.cli.hats import fit_hats, head, require_lsdb
+from starling.cli.opened import open_emulator
 from starling.cli.partitions import fit_partition
 from starling.cli.pipeline import say_catalogue, say_emulator, this_command
 from starling.execution import ExecutionConfig, open_client

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from rich.console import Console
 
 from starling.catalogues import Catalogue, FitConfig, read_config
-from starling.cli.fits import Emulator, Place, open_catalogue, open_emulator
+from starling.cli.fits import Place, open_catalogue
+from starling.cli.opened import Emulator, exact_of, open_emulator
 from starling.cli.pipeline import say_catalogue, say_emulator
 
 
@@ -28,8 +29,12 @@ def read_inputs(
     *,
     max_galaxies: int | None = None,
     ids: Sequence[str] = (),
+    exact: bool = False,
+    sps_home: Path | None = None,
 ) -> Inputs:
     """Read and say what is to be fitted: at most ``max_galaxies``, or those with these ``ids`` (empty: all).
+
+    With ``exact`` the emulator is the exact model that it imitates.
 
     Raises ValueError with the reason where a file, a column or an id is not there.
     """
@@ -42,7 +47,7 @@ def read_inputs(
     if chosen:
         select = config.table.select.model_copy(update=chosen)
         config = config.model_copy(update={"table": config.table.model_copy(update={"select": select})})
-    place = Place(path.parent, table, data or (path.parent if table is None else None))
+    place = Place(path.parent, table, data or (path.parent if table is None else None), exact, sps_home)
     emulator = open_emulator(config.model.emulator, place.base, tuple(config.photometry.bands))
     say_emulator(console, emulator)
     catalogue = open_catalogue(config, emulator, place)
@@ -52,4 +57,7 @@ def read_inputs(
         raise ValueError(
             f"no usable galaxy with id {', '.join(missing)} in the table (--check of `starling fit` says what is wrong)"
         )
+    if exact:
+        emulator = exact_of(emulator, catalogue.bands, sps_home, place.base)
+        console.print(f"Model: {emulator.name}", highlight=False, soft_wrap=True)
     return Inputs(config, emulator, catalogue, place)

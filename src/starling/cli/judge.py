@@ -63,7 +63,7 @@ def judge(
 
     from starling.cli.inputs import read_inputs
     from starling.cli.judge_steps import How, judge_catalogue, settings_of
-    from starling.cli.judged import describe_judged, exact_of
+    from starling.cli.judged import describe_judged
     from starling.cli.pipeline import say_results
     from starling.inference.nested import require_dynesty
 
@@ -73,7 +73,9 @@ def judge(
     changed = {"n_live": live_points, "lanes": lanes, "slices": slices}
     settings = settings_of(preset, {name: value for name, value in changed.items() if value is not None})
     ids = tuple(filter(None, (word.strip() for word in (galaxies or "").split(","))))
-    inputs = read_inputs(console, config, table, data, max_galaxies=max_galaxies, ids=ids)
+    inputs = read_inputs(
+        console, config, table, data, max_galaxies=max_galaxies, ids=ids, exact=exact, sps_home=sps_home
+    )
     bands = inputs.catalogue.bands
     what = describe_judged(
         inputs.config.model.emulator,
@@ -83,8 +85,6 @@ def judge(
         sps_home,
         exact,
     )
-    if exact:
-        inputs = inputs._replace(emulator=exact_of(inputs.emulator, bands, sps_home, config.parent))
     how = How(settings, inputs.config.seed if seed is None else seed, workers, what)
     folder = out or Path(f"starling-{config.stem}-judge")
     results = judge_catalogue(console, inputs, how, folder, fresh=fresh, title=f"{config.stem}: the judge")

@@ -11,9 +11,9 @@ import xarray as xr
 from rich.console import Console
 
 from starling.cli.errors import INTERRUPTED, say_error
-from starling.cli.fits import HEADER_KEYS
 from starling.cli.inputs import Inputs
 from starling.cli.judged import GALAXIES, forget_attempts, seed_of, write_galaxies
+from starling.cli.opened import HEADER_KEYS
 from starling.cli.pipeline import this_command
 from starling.cli.results import Results, write_results
 from starling.execution import Job, Processes

@@ -11,44 +11,17 @@ from safetensors.numpy import load_file, save_file
 
 from starling.cli.compiled import keep_compiled
 from starling.cli.emulators import find_emulator
-from starling.cli.fits import Emulator, open_emulator
-from starling.cli.simulator import describe_model, named_tables
-from starling.configuration import BASE
-from starling.emulators.config import SimulatorConfig
+from starling.cli.opened import exact_of, open_emulator
 from starling.forward import ForwardModel
 from starling.inference import ErrorModel, Observation, observe
 from starling.inference.nested import NestedSettings, sample_galaxy, save_record
 from starling.runs import hash_arrays
 from starling.runs.folder import galaxy_path
-from starling.sps import exact_model
 
 GALAXIES = "galaxies.safetensors"
 _FIXED = "fixed."
 _BEGUN = ".galaxy-{:05d}.begun.partial"  # as many characters as there were attempts
 _ATTEMPTS = 2  # a galaxy that ended so many processes is given up
-
-
-def exact_of(
-    emulator: Emulator, bands: tuple[str, ...], sps_home: Path | None, folder: Path = Path()
-) -> Emulator:
-    """The exact model that an emulator imitates, for these bands, in its place.
-
-    A relative path of its tables counts from ``folder``, if it is there, and else from where the command is run.
-    Raises ValueError where its file does not name a model that runs in this package.
-    """
-    config = emulator.header.get("config", {}).get("simulator")
-    if config is None:
-        raise ValueError(f"{emulator.name} does not say which simulator it imitates: leave out --exact")
-    settings = SimulatorConfig.model_validate(config, context={BASE: folder})
-    if settings.code == "fsps":
-        raise ValueError(
-            f"{emulator.name} imitates FSPS, which has no model in JAX: judge with its tables "
-            "(`starling ssp export`) or leave out --exact"
-        )
-    space = emulator.model.space
-    model = exact_model(named_tables(settings.tables_found, space, sps_home), bands, space)
-    header = {"name": "exact model", "surrogate": model.surrogate, "simulator": describe_model(model)}
-    return Emulator(model, f"the exact model of {emulator.name}", header)
 
 
 def describe_judged(

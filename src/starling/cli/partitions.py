@@ -11,7 +11,8 @@ from astropy.table import Column, Table, vstack
 from starling.catalogues import FitConfig, load_catalogue, parse_config
 from starling.catalogues.errors import CatalogueError, NothingToFit
 from starling.catalogues.status import status_of_fits
-from starling.cli.fits import Emulator, bounds_of, fit_of, open_emulator
+from starling.cli.fits import bounds_of, fit_of
+from starling.cli.opened import Emulator, open_emulator
 
 if TYPE_CHECKING:
     import pandas as pd

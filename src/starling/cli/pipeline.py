@@ -15,7 +15,8 @@ from rich.table import Table
 
 from starling.catalogues import Catalogue, FitConfig, summarise
 from starling.cli.errors import INTERRUPTED, say_error
-from starling.cli.fits import Emulator, Place, fit_job, fit_of
+from starling.cli.fits import Place, fit_job, fit_of
+from starling.cli.opened import Emulator
 from starling.cli.results import Results, write_large, write_results
 from starling.execution import ExecutionConfig, open_executor
 from starling.runs import Fit, complete, merged, of_galaxies, progress_bar, summary

@@ -44,7 +44,8 @@ def quickstart(
     from rich.console import Console
 
     from starling.catalogues import load_catalogue, parse_config
-    from starling.cli.fits import bounds_of, open_emulator
+    from starling.cli.fits import bounds_of
+    from starling.cli.opened import open_emulator
     from starling.cli.pipeline import fit_catalogue, say_catalogue, say_results
 
     console = Console()

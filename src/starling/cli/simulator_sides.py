@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from starling.cli.fits import open_emulator
+from starling.cli.opened import open_emulator
 from starling.cli.simulator import describe_model, described_source, make_simulator, named_tables
 from starling.cli.source import open_source
 from starling.components import SPECTRAL_PROPERTIES

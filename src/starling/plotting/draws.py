@@ -79,6 +79,7 @@ _LABELS = {
     "log_agn_tau": Label(r"$\log\,\tau_{\rm AGN}$", "log τ_AGN", ""),
     "duste_qpah": Label(r"$Q_{\rm PAH}$", "Q_PAH", "%"),
     "duste_umin": Label(r"$U_{\rm min}$", "U_min", ""),
+    "joint": Label("all parameters", "all parameters together", ""),
     "log_duste_gamma": Label(r"$\log\,\gamma_{\rm dust}$", "log γ", ""),
 }
 
@@ -132,10 +133,17 @@ def scalar_names(tree: xr.DataTree) -> tuple[str, ...]:
     """Flat names of every scalar with draws: free parameters in order, then derived quantities."""
     if KEPT in tree.children:
         return tuple(str(name) for name in dataset(tree, KEPT).data_vars)
+    return (*sampled_names(tree), *_names(tree, "derived"))
+
+
+def sampled_names(tree: xr.DataTree) -> tuple[str, ...]:
+    """Flat names of the free parameters, in order."""
+    return _names(tree, "posterior")
+
+
+def _names(tree: xr.DataTree, group: str) -> tuple[str, ...]:
     names: list[str] = []
-    for group in ("posterior", "derived"):
-        if group not in tree.children:
-            continue
+    if group in tree.children:
         for name, variable in dataset(tree, group).data_vars.items():
             extra = set(variable.dims) - {"chain", "draw", "galaxy"}
             if not extra:

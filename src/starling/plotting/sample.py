@@ -9,10 +9,22 @@ import numpy as np
 import xarray as xr
 
 from starling.plotting.bands import BandFluxes, band_fluxes
-from starling.plotting.draws import CENTRAL, KEPT, central, draws, galaxy_ids, scalar_names, truth
+from starling.plotting.draws import (
+    CENTRAL,
+    KEPT,
+    central,
+    draws,
+    galaxy_ids,
+    sampled_names,
+    scalar_names,
+    truth,
+)
 
 RANKS = "ranks"
-"""The group with the share of draws below the truth, of every scalar that has one."""
+"""The group with the share of draws below the truth, of every scalar that has one, and of all parameters ``JOINT``."""
+
+JOINT = "joint"
+"""The share of draws that are closer to one of them, the first, than the truth is."""
 
 UNUSED = ("sfh", "sfh_edges_gyr", "lp", "diverging", "acceptance_rate", "n_steps", "remoteness")
 """Variables that a sample is not made of: a reader of parts can leave them out."""
@@ -76,6 +88,8 @@ def _without_draws(tree: xr.DataTree, names: Sequence[str]) -> xr.DataTree:
     ranks = {
         name: ("galaxy", _rank(draws(tree, name), value)) for name, value in true.items() if value is not None
     }
+    if compared := [name for name in sampled_names(tree) if true[name] is not None]:
+        ranks[JOINT] = ("galaxy", _joint_rank(tree, compared))
     observed = tree["observed_data"].to_dataset()
     groups = {name: tree[name].to_dataset() for name in _WHOLE if name in tree.children}
     groups["observed_data"] = observed[[name for name in _CHECKS if name in observed]]
@@ -97,6 +111,27 @@ def _rank(values: np.ndarray, true: np.ndarray) -> np.ndarray:
     good = np.isfinite(values).all(axis=0) & np.isfinite(true)
     below = (values < true).mean(axis=0) + 0.5 * (values == true).mean(axis=0)
     return np.where(good, below, np.nan)
+
+
+def _joint_rank(tree: xr.DataTree, names: Sequence[str]) -> np.ndarray:
+    """The share of draws closer to the first of them than the truth is; NaN where a value is not finite.
+
+    Coverage of regions around a random point (Lemos et al. 2023, arXiv:2302.03026), here a draw of the posterior, with
+    distances in units of the posterior's standard deviations. Copies of the point itself do not count.
+    """
+    squares: np.ndarray | float = 0.0
+    square_of_truth: np.ndarray | float = 0.0
+    for name in names:
+        values, true = draws(tree, name), truth(tree, name)
+        assert true is not None
+        width = values.std(axis=0)
+        width = np.where(width > 0, width, 1.0)
+        squares = squares + ((values - values[0]) / width) ** 2
+        square_of_truth = square_of_truth + ((true - values[0]) / width) ** 2
+    others = np.asarray(squares) > 0
+    closer = (others & (squares < square_of_truth)).sum(axis=0) / np.maximum(others.sum(axis=0), 1)
+    good = np.isfinite(squares).all(axis=0) & np.isfinite(square_of_truth) & others.any(axis=0)
+    return np.where(good, closer, np.nan)
 
 
 def _single_precision(fluxes: BandFluxes) -> BandFluxes:
