@@ -225,6 +225,10 @@ def test_corrections_and_calibration_errors(read: Read, make_table: MakeTable) -
     scaled = read(make_table(), photometry__bands__sdss_r0={"name": "r", "correction": 1.1}).observations
     np.testing.assert_allclose(scaled.flux[:, 1], 1.1 * plain.flux[:, 1], rtol=1e-6)
     np.testing.assert_allclose(scaled.flux_err[:, 1], 1.1 * plain.flux_err[:, 1], rtol=1e-6)
+    band = {"name": "r", "correction": 1.1, "error_scale": 1.5}
+    wider = read(make_table(), photometry__bands__sdss_r0=band).observations
+    np.testing.assert_allclose(wider.flux[:, 1], 1.1 * plain.flux[:, 1], rtol=1e-6)
+    np.testing.assert_allclose(wider.flux_err[:, 1], 1.65 * plain.flux_err[:, 1], rtol=1e-6)
     band = {"name": "r", "calibration_error": 0.2}
     looser = read(make_table(), photometry__bands__sdss_r0=band).observations
     np.testing.assert_allclose(

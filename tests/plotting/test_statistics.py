@@ -5,11 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 from starling.plotting import Comparison, agreement, band_residuals, recovery
 from starling.plotting.bands import BandFluxes, band_fluxes
 from starling.plotting.draws import QUANTILES, draws, galaxy_position, quantiles, scalar_names, truth
 from starling.plotting.residuals import sample_galaxies
+from starling.plotting.sample import joint_rank
 
 
 def fluxes_of(residual: np.ndarray) -> BandFluxes:
@@ -144,3 +146,36 @@ def test_agreement_names_outliers(tree_maker: Callable[..., xr.DataTree]) -> Non
     assert result.offset == pytest.approx(0.2, abs=0.03)
     assert result.scatter == pytest.approx(0.05, abs=0.025)
     assert result.outliers == (str(tree["observed_data"]["galaxy"].values[7]),)
+
+
+@pytest.mark.parametrize(("stretch", "calibrated"), [(1.0, True), (0.6, False)])
+def test_ranks_of_all_parameters_together_see_what_single_ones_do_not(
+    stretch: float, calibrated: bool
+) -> None:
+    """Of two correlated parameters posteriors have the right margins and, with ``stretch``, the wrong correlation."""
+    rng = np.random.default_rng(2)
+    n, n_draws = 400, 200
+    width, mixed = np.sqrt(0.5), 0.95
+    right = np.linalg.cholesky([[1.0, mixed], [mixed, 1.0]])
+    wrong = np.linalg.cholesky([[1.0, stretch * mixed], [stretch * mixed, 1.0]])
+    centre = rng.normal(size=(n, 2))
+    true = centre + width * rng.normal(size=(n, 2)) @ right.T
+    values = centre[:, None] + width * rng.normal(size=(n, n_draws, 2)) @ wrong.T
+    galaxy = {"galaxy": [str(i) for i in range(n)]}
+    tree = xr.DataTree.from_dict(
+        {
+            "posterior": xr.Dataset(
+                {
+                    name: (("chain", "draw", "galaxy"), values[:, :, i].T[None])
+                    for i, name in enumerate(("a", "b"))
+                },
+                galaxy,
+            ),
+            "truth": xr.Dataset({name: ("galaxy", true[:, i]) for i, name in enumerate(("a", "b"))}, galaxy),
+        }
+    )
+    shares = joint_rank(tree, ("a", "b"))
+    assert (stats.kstest(shares, "uniform").pvalue > 0.01) == calibrated
+    for name in ("a", "b"):
+        single = (draws(tree, name) < truth(tree, name)).mean(axis=0)
+        assert stats.kstest(single, "uniform").pvalue > 0.01

@@ -118,6 +118,7 @@ class BandConfig(Section):
     missing: tuple[float, ...] | None = None
     upper_limit: UpperLimitConfig | None = None
     correction: Annotated[float, Field(gt=0)] = 1.0
+    error_scale: Annotated[float, Field(gt=0)] = 1.0
     calibration_error: Fraction = 0.0
     error_floor: Fraction | None = None
 

@@ -67,7 +67,8 @@ def clean_band(raw: RawBand, band: BandConfig, photometry: Photometry, ids: tupl
         error = np.where(weak, flux / settings.sigma, error)
     with np.errstate(all="ignore"):
         flux = flux * band.correction
-        error = np.hypot(error * band.correction, band.calibration_error * np.abs(flux))
+        quoted = error * band.correction * band.error_scale
+        error = np.hypot(quoted, band.calibration_error * np.abs(flux))
         unheld = ~np.isfinite(flux.astype(np.float32)) | ~np.isfinite(error.astype(np.float32))
         unheld |= error < np.finfo(np.float32).tiny
         checks = [

@@ -30,11 +30,13 @@ from starling.inference import (
 )
 from starling.inference import fit as sample_galaxies
 from starling.inference.nested import RecordOf, nested_for_the_rest, require_dynesty
+from starling.inference.noise import model_share
 from starling.runs import Fit, Report, hash_arrays, storage_of, work_on
 from starling.runs.folder import PARTS, galaxy_path
 from starling.runs.run import parts as parts_of_run
 
 OPENER = "starling.cli.fits:open_parts"
+_MOST_OF_VARIANCE = 0.5
 _PATHS = ("base", "table", "data", "sps_home")
 
 
@@ -80,11 +82,15 @@ def bounds_of(model: ForwardModel) -> dict[str, tuple[float, float]]:
 
 
 class Planned(NamedTuple):
-    """A run, the row of the catalogue that each of its galaxies is, and in words what makes the posteriors."""
+    """A run, the row of the catalogue that each of its galaxies is, and in words what makes the posteriors.
+
+    ``warning`` says what is wrong with the model for such data; empty where nothing is.
+    """
 
     fit: Fit
     order: np.ndarray
     engine: str
+    warning: str = ""
 
 
 def fit_of(
@@ -115,6 +121,7 @@ def fit_of(
         "emulator": {key: emulator.header[key] for key in HEADER_KEYS if key in emulator.header},
         "seed": config.seed,
         "engine": words,
+        "warning": (warning := _too_coarse(model, catalogue.observations, settings)),
     }
     # galaxies that one part of a model is enough for go together
     parts = parts_of(model, catalogue.observations.fixed, len(catalogue.ids))
@@ -132,7 +139,21 @@ def fit_of(
         **engine.identity,
     }
     storage = storage_of(config.output, len(ids))
-    return Planned(Fit(ids, sample, inputs, settings.batch_size, summary_table, storage), order, words)
+    fit = Fit(ids, sample, inputs, settings.batch_size, summary_table, storage)
+    return Planned(fit, order, words, warning)
+
+
+def _too_coarse(model: ForwardModel, observations: Observation, settings: SamplerSettings) -> str:
+    """Where the model's own error is most of what is not known of the data; empty where it is nowhere."""
+    share = model_share(observations, model, settings.error_floor, settings.errors)
+    worst = [row for row in np.argsort(-share, kind="stable") if share[row] > _MOST_OF_VARIANCE]
+    if not worst:
+        return ""
+    named = ", ".join(f"{model.bands[row]} {share[row]:.0%}" for row in worst[:3])
+    return (
+        f"the model is coarser than the data in {len(worst)} of {len(model.bands)} bands: its own error is more than "
+        f"half of the variance ({named}); posteriors are wider for it, and a more accurate emulator would mend that"
+    )
 
 
 def fit_job(config: FitConfig, place: Place, folder: Path) -> Job:

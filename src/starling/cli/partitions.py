@@ -89,7 +89,7 @@ def _fit(
     # draws depend on the partition too: on the first of its galaxies
     words = [settings.seed, zlib.crc32(catalogue.ids[0].encode())]
     seed = int(np.random.SeedSequence(words).generate_state(1)[0])
-    fit, order, _ = fit_of(settings.model_copy(update={"seed": seed}), catalogue, emulator, folder=base)
+    fit, order, *_ = fit_of(settings.model_copy(update={"seed": seed}), catalogue, emulator, folder=base)
     parts = [
         fit.summarise(fit.sample(number, *bounds, lambda *_: None)) for number, bounds in enumerate(fit.parts)
     ]

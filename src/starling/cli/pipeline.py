@@ -68,8 +68,10 @@ def fit_catalogue(
     Parts are fitted here, or as ``execution`` says, elsewhere: ``place`` then says where the files are.
     """
     base = Path() if place is None else place.base
-    fit, order, engine = fit_of(config, catalogue, emulator, truth, base, folder)
+    fit, order, engine, warning = fit_of(config, catalogue, emulator, truth, base, folder)
     console.print(f"Posteriors: {engine}", highlight=False, soft_wrap=True)
+    if warning:
+        console.print(f"[yellow]Mind that {escape(warning)}.[/]", highlight=False, soft_wrap=True)
     total, model = len(fit.ids), emulator.model.select(catalogue.bands)
     # threads of this process have nothing to open: the devices are shared out inside a part
     away = None if execution is None or execution.kind == "threads" else execution

@@ -58,6 +58,8 @@ def report_run(folder: Path, out: Path | None = None, *, title: str = "", max_ga
     _check_kept(attrs)
     path = out or folder / REPORT
     notices = _notices(record, len(run.ids), damaged)
+    if attrs.get("warning"):
+        notices.append(f"Mind that {attrs['warning']}.")
     table = _summary(folder)
     place = {_text(name): row for row, name in enumerate(table["id"])}
     facts = _facts(record, len(run.ids))

@@ -162,6 +162,27 @@ def prepare_all(
     )
 
 
+def model_share(
+    observations: Observation,
+    forward_model: ForwardModel,
+    error_floor: float | Array,
+    errors: ErrorModel | None = None,
+) -> Float[np.ndarray, " band"]:
+    """The forward model's own share of the variance of the observed fluxes, per band, of the median galaxy.
+
+    NaN in bands that no galaxy has.
+    """
+    alone, with_model = (
+        np.asarray(prepare_all(observations, forward_model, error_floor, kind, errors).error, float)
+        for kind in ("none", "band")
+    )
+    share = np.where(np.asarray(observations.mask), 1.0 - (alone / with_model) ** 2, np.nan)
+    used = np.asarray(observations.mask).any(axis=0)
+    found = np.full(share.shape[1], np.nan)
+    found[used] = np.nanmedian(share[:, used], axis=0)
+    return found
+
+
 def local_error(
     observation: Observation, forward_model: ForwardModel, theta: Float[Array, " param"], noise: Noise
 ) -> Float[Array, " band"]:

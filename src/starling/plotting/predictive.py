@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
-from scipy import stats
+from scipy import optimize, stats
 
 from starling.plotting import style
 from starling.plotting.bands import BandFluxes
@@ -23,17 +23,22 @@ from starling.plotting.residuals import FALSE_ALARM_RATE, sample_galaxies
 
 _CUT = 5.0  # a few galaxies that nothing explains do not decide
 _FEWEST = 5
+_SCALES = (0.1, 20.0)
 _BINS = 20
 
 
 class BandScatter(NamedTuple):
-    """The scatter of one band's residuals over a sample, in units of the errors, and what is expected of it."""
+    """The scatter of one band's residuals over a sample, in units of the errors, and what is expected of it.
+
+    ``error_scale``: the factor on the observed errors (not on floors) that would make it 1; NaN where none does.
+    """
 
     band: str
     wave_um: float
     n: int
     rms: float
     expected: tuple[float, float]
+    error_scale: float = float("nan")
 
     @property
     def verdict(self) -> str:
@@ -51,19 +56,40 @@ def is_checked(tree: xr.DataTree) -> bool:
 
 def band_scatter(tree: xr.DataTree, fluxes: BandFluxes) -> list[BandScatter]:
     """The scatter in every band over the galaxies that passed (over all where none did)."""
-    squares = dataset(tree, "observed_data")["residual_rms"].transpose("galaxy", "band").values
-    squares = np.minimum(squares[sample_galaxies(tree)].astype(float), _CUT) ** 2
+    observed, chosen = dataset(tree, "observed_data"), sample_galaxies(tree)
+    squares, quoted, total = (
+        observed[name].transpose("galaxy", "band").values[chosen].astype(float)
+        for name in ("residual_rms", "flux_err", "flux_err_total")
+    )
+    squares = np.minimum(squares, _CUT) ** 2
+    share = (quoted / total) ** 2  # of the variance, that the observed errors make
     counts = np.isfinite(squares).sum(axis=0)
-    share = FALSE_ALARM_RATE / (2 * max(int((counts >= _FEWEST).sum()), 1))
+    tail = FALSE_ALARM_RATE / (2 * max(int((counts >= _FEWEST).sum()), 1))
     found = []
     for index, band in enumerate(fluxes.bands):
         values, n = squares[np.isfinite(squares[:, index]), index], int(counts[index])
         rms, low, high = (float("nan"),) * 3
         if n >= _FEWEST:
             rms = float(np.sqrt(values.mean()))
-            low, high = (float(np.sqrt(stats.chi2.ppf(p, n) / n)) for p in (share, 1.0 - share))
-        found.append(BandScatter(band, float(fluxes.wave_um[index]), n, rms, (low, high)))
+            low, high = (float(np.sqrt(stats.chi2.ppf(p, n) / n)) for p in (tail, 1.0 - tail))
+        scale = error_scale(values, share[np.isfinite(squares[:, index]), index])
+        found.append(BandScatter(band, float(fluxes.wave_um[index]), n, rms, (low, high), scale))
     return found
+
+
+def error_scale(squares: np.ndarray, share: np.ndarray) -> float:
+    """The factor on the observed errors with which ``squares``, of residuals over all errors, have the mean 1.
+
+    ``share`` is that of the observed errors in the variance. NaN where none between 0.1 and 20 does that.
+    """
+
+    def excess(log_scale: float) -> float:
+        return float(np.mean(squares / (1.0 + share * np.expm1(2.0 * log_scale)))) - 1.0
+
+    low, high = np.log(_SCALES)
+    if not squares.size or not excess(low) > 0.0 > excess(high):
+        return float("nan")
+    return float(np.exp(optimize.brentq(excess, low, high)))
 
 
 def plot_scatter(found: list[BandScatter]) -> Figure:

@@ -30,7 +30,8 @@ UNUSED = ("sfh", "sfh_edges_gyr", "lp", "diverging", "acceptance_rate", "n_steps
 """Variables that a sample is not made of: a reader of parts can leave them out."""
 
 _WHOLE = ("constant_data", "diagnostics", "truth")
-_CHECKS = ("residual", "residual_rms")
+_CHECKS = ("residual", "residual_rms", "flux_err", "flux_err_total")
+_RIDGE = 1e-6  # on the diagonal of correlations: of two quantities that are one, say
 
 
 @runtime_checkable
@@ -89,7 +90,7 @@ def _without_draws(tree: xr.DataTree, names: Sequence[str]) -> xr.DataTree:
         name: ("galaxy", _rank(draws(tree, name), value)) for name, value in true.items() if value is not None
     }
     if compared := [name for name in sampled_names(tree) if true[name] is not None]:
-        ranks[JOINT] = ("galaxy", _joint_rank(tree, compared))
+        ranks[JOINT] = ("galaxy", joint_rank(tree, compared))
     observed = tree["observed_data"].to_dataset()
     groups = {name: tree[name].to_dataset() for name in _WHOLE if name in tree.children}
     groups["observed_data"] = observed[[name for name in _CHECKS if name in observed]]
@@ -113,25 +114,27 @@ def _rank(values: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.where(good, below, np.nan)
 
 
-def _joint_rank(tree: xr.DataTree, names: Sequence[str]) -> np.ndarray:
+def joint_rank(tree: xr.DataTree, names: Sequence[str]) -> np.ndarray:
     """The share of draws closer to the first of them than the truth is; NaN where a value is not finite.
 
     Coverage of regions around a random point (Lemos et al. 2023, arXiv:2302.03026), here a draw of the posterior, with
-    distances in units of the posterior's standard deviations. Copies of the point itself do not count.
+    distances by the covariance of the draws. Copies of the point itself do not count.
     """
-    squares: np.ndarray | float = 0.0
-    square_of_truth: np.ndarray | float = 0.0
-    for name in names:
-        values, true = draws(tree, name), truth(tree, name)
-        assert true is not None
-        width = values.std(axis=0)
-        width = np.where(width > 0, width, 1.0)
-        squares = squares + ((values - values[0]) / width) ** 2
-        square_of_truth = square_of_truth + ((true - values[0]) / width) ** 2
-    others = np.asarray(squares) > 0
-    closer = (others & (squares < square_of_truth)).sum(axis=0) / np.maximum(others.sum(axis=0), 1)
-    good = np.isfinite(squares).all(axis=0) & np.isfinite(square_of_truth) & others.any(axis=0)
-    return np.where(good, closer, np.nan)
+    values = np.stack([draws(tree, name) for name in names], axis=-1).swapaxes(0, 1)
+    true = np.stack([np.asarray(truth(tree, name)) for name in names], axis=-1)
+    good = np.isfinite(values).all(axis=(1, 2)) & np.isfinite(true).all(axis=1)
+    values, true = (np.where(good.reshape(-1, *(1,) * (one.ndim - 1)), one, 0.0) for one in (values, true))
+    width = values.std(axis=1)
+    width = np.where(width > 0, width, 1.0)
+    away, truth_away = (values - values[:, :1]) / width[:, None], (true - values[:, 0]) / width
+    centred = away - away.mean(axis=1, keepdims=True)
+    covariance = centred.swapaxes(1, 2) @ centred / centred.shape[1] + _RIDGE * np.eye(len(names))
+    root = np.linalg.inv(np.linalg.cholesky(covariance))
+    squares = ((away @ root.swapaxes(1, 2)) ** 2).sum(axis=2)
+    square_of_truth = ((root @ truth_away[..., None]) ** 2).sum(axis=(1, 2))
+    others = squares > 0
+    closer = (others & (squares < square_of_truth[:, None])).sum(axis=1) / np.maximum(others.sum(axis=1), 1)
+    return np.where(good & others.any(axis=1), closer, np.nan)
 
 
 def _single_precision(fluxes: BandFluxes) -> BandFluxes:
