@@ -11,44 +11,25 @@ has its errors in the likelihood, "does not" has `model_error: none`.
 """
 
 import argparse
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import resources
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from astropy.table import Table
+from small_emulators import SETTINGS, galaxies, in_the_bands_of_the_quickstart, small_emulator
 
 from starling.amortised import load_proposal, settle, shipped_proposal
-from starling.catalogues import load_catalogue, parse_config
-from starling.cli.fits import bounds_of
-from starling.cli.quickstart import quickstart_config
-from starling.cli.simulator import make_simulator
-from starling.emulators import PhotometryEmulator, load_default
-from starling.emulators.branch import Branch
-from starling.emulators.config import OptimizerConfig
-from starling.emulators.direct import ROLE, direct_core, direct_rows, direct_task
-from starling.emulators.features import FeatureRecipe, fit_features
-from starling.emulators.networks import Architecture
-from starling.emulators.training import train_model
+from starling.emulators import PhotometryEmulator
 from starling.inference import Observation, SamplerSettings, to_datatree
 from starling.inference.noise import model_share
-from starling.lines import line_light
-from starling.photometry import load_bands
 from starling.plotting.bands import band_fluxes
 from starling.plotting.predictive import band_scatter
 from starling.plotting.residuals import band_residuals, sample_galaxies
-from starling.simulation import DrawPlan, draw_chunk
-from starling.spaces import training_space
-from starling.validation.replicas import Replicas, draw_replicas
+from starling.validation.replicas import Replicas
 
-WIDTH, DEPTH, ROWS, EPOCHS, CHUNK = 16, 5, 32_768, 40, 4096
-SOFTENING = 10.0 ** (-0.4 * 18.0)
-SETTINGS = SamplerSettings(error_floor=0.0)
+WIDTH, ROWS, EPOCHS = 16, 32_768, 40
 ZERO_POINT, MISLABELLED, HUNDREDTH = "wfc3_ir_f160w", ("acs_wfc_f606w", "acs_wfc_f814w"), 0.1
 
 
@@ -59,55 +40,6 @@ class Case(NamedTuple):
     change: Callable[[Observation], Observation]
     model: PhotometryEmulator
     settings: SamplerSettings = SETTINGS
-
-
-def galaxies(model: PhotometryEmulator, n: int) -> Replicas:
-    """Mocks like the galaxies of the quickstart."""
-    with resources.as_file(resources.files("starling") / "data" / "quickstart.ecsv") as path:
-        table = Table.read(path, format="ascii.ecsv")
-        config = parse_config(quickstart_config(table, None), path.name)
-        catalogue = load_catalogue(
-            config, available_bands=model.bands, bounds=bounds_of(model), table=path, model="the emulator"
-        )
-    return draw_replicas(1, n, catalogue.observations, model, SETTINGS)
-
-
-def coarse(model: PhotometryEmulator) -> PhotometryEmulator:
-    """One small network from parameters to magnitudes, with the errors that it has on draws of the prior."""
-    simulate = make_simulator(model, 64, components=False)  # type: ignore[arg-type]
-
-    def rows_of(space, n: int, seed: int, features=None):
-        plan = DrawPlan(space, n, seed, chunk=CHUNK)
-        theta = jnp.asarray(np.concatenate([draw_chunk(plan, i) for i in range(plan.n_chunks)]))
-        outputs = {name: jnp.asarray(values) for name, values in simulate(np.asarray(theta)).items()}
-        features = features or fit_features(FeatureRecipe(log_bin_masses=False), model.space, theta)
-        light = line_light(np.zeros(0), load_bands(model.bands), 3.0)  # fluxes are whole, with their lines
-        return features, direct_rows(features, light, model.space, SOFTENING, theta, outputs)
-
-    features, rows = rows_of(training_space(model.space), ROWS, 1)
-    _, held_out = rows_of(model.space, CHUNK, 2, features)
-    shape = Architecture(features.shift.size, rows.targets.shape[1], WIDTH, DEPTH)
-    task = direct_task(shape, rows)
-    how = {"optimizer": "nadam", "learning_rate": 2e-3, "stages": [{"epochs": EPOCHS, "batch_size": 256}]}
-    names = [*model.bands, "mass", "u-v", "v-j", "lir"]
-    with tempfile.TemporaryDirectory() as folder:
-        settings = OptimizerConfig.model_validate(how | {"checkpoint_minutes": 1000.0})
-        found = train_model(
-            task, rows, held_out, settings, seed=1, workdir=Path(folder), run_hash="", output_names=names
-        )
-    error = np.asarray(task.error(found, held_out))[:, : len(model.bands)]
-    sigma = np.std(error, axis=0)
-    print(f"coarse emulator: sigma {np.median(sigma):.3f} mag in the median band", flush=True)
-    wave = [band.wave_effective_aa for band in load_bands(model.bands)]
-    return PhotometryEmulator(
-        direct_core({ROLE: Branch(features, task.finish(found))}, SOFTENING),
-        jnp.asarray(sigma, jnp.float32),
-        jnp.asarray(wave, jnp.float32),
-        model.space,
-        model.bands,
-        SOFTENING,
-        model.observed_softening,
-    )
 
 
 def cases(model: PhotometryEmulator, small: PhotometryEmulator) -> list[Case]:
@@ -190,14 +122,11 @@ def main() -> None:
     parser.add_argument("--galaxies", type=int, default=32)
     parser.add_argument("--faults", nargs="*", help="only those that have one of these words in their name")
     options = parser.parse_args()
-    whole = load_default()
-    with resources.as_file(resources.files("starling") / "data" / "quickstart.ecsv") as path:
-        names = Table.read(path, format="ascii.ecsv").colnames
-    model = whole.select([name.removeprefix("flux_") for name in names if name.startswith("flux_")])
+    model = in_the_bands_of_the_quickstart()
     mocks = galaxies(model, options.galaxies)
     wanted = options.faults
     needed = not wanted or any("coarse" in word for word in wanted)
-    small = coarse(model) if needed else model
+    small = small_emulator(model, WIDTH, rows=ROWS, epochs=EPOCHS) if needed else model
     print(
         "\n| fault | converge | log M: mean, rms pull | unexplained | unlike training | outside the domain | bands off "
         "| bands with errors too small, too large | bands where the model is coarser than the data |\n"

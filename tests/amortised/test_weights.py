@@ -45,6 +45,15 @@ def test_weights_that_say_nothing_fail() -> None:
     assert smooth(one).ess == pytest.approx(1.0)
 
 
+def test_weights_that_span_all_of_float64_fail_and_stay_numbers() -> None:
+    """Most of the tail is next to nothing, so that the inverse of its quartile is no number."""
+    log_weights = np.concatenate([-np.linspace(0.0, 1.0, 30), -np.linspace(715.0, 740.0, 370)])
+    found = smooth(log_weights)
+    assert found.k_hat > 0.7
+    assert np.isfinite(found.weights).all()
+    assert found.weights.sum() == pytest.approx(1.0)
+
+
 def test_resampling_keeps_the_weights() -> None:
     weights = np.array([0.5, 0.0, 0.3, 0.2])
     kept = resample(np.random.default_rng(0), weights, 1000)

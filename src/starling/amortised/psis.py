@@ -36,7 +36,10 @@ def smooth(log_weights: Float[np.ndarray, " draw"]) -> Smoothed:
     if n_tail < 5 or excess[0] < 0 or excess[-1] <= 0 or np.count_nonzero(excess) < 5:
         # a tail of hardly any draws is heavier than any that could be fitted
         return Smoothed(weights / total, float("inf"), ess, log_mean)
-    k_hat, sigma = fit_pareto(excess[excess > 0])
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # excesses that span all of float64
+        k_hat, sigma = fit_pareto(excess[excess > 0])
+    if not (np.isfinite(k_hat) and np.isfinite(sigma)):
+        return Smoothed(weights / total, float("inf"), ess, log_mean)
     quantiles = (np.arange(n_tail) + 0.5) / n_tail
     smoothed = weights.copy()
     smoothed[tail] = np.minimum(cut + pareto_quantile(quantiles, k_hat, sigma), 1.0)
