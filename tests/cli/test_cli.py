@@ -12,7 +12,7 @@ import yaml
 from astropy.table import Table
 from commands import call
 
-from starling.cli import fits
+from starling.cli import fits, opened
 from starling.cli.measure import Measurements
 from starling.emulators import default_path, read_header
 from starling.forward import Part
@@ -52,7 +52,7 @@ def test_a_model_in_parts_leaves_the_order_of_the_table(
     inputs: Path, toy: ToyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = PartedModel(toy.reddening, toy.bands)
-    monkeypatch.setattr(fits, "load_emulator", lambda _: model)
+    monkeypatch.setattr(opened, "load_emulator", lambda _: model)
     code, text = call("fit", inputs / "config.yaml", "--out", inputs / "out")
     assert code == 0, text
     with xr.open_datatree(inputs / "out" / "posterior.nc", engine="h5netcdf") as tree:

@@ -145,7 +145,7 @@ def test_a_fit_holds_its_folder_until_its_results_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reports: list[bool], whole: int
 ) -> None:
     fit = toy_fit(N, 2)
-    monkeypatch.setattr(pipeline, "fit_of", lambda *_: (fit, np.arange(N), "none"))
+    monkeypatch.setattr(pipeline, "fit_of", lambda *_: (fit, np.arange(N), "none", ""))
     config, console = config_of(whole=whole), Console(quiet=True)
     fit_catalogue(console, config, catalogue_of(fit.ids), emulator_of_nothing(), tmp_path)
     assert reports == [True]
