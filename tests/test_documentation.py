@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "docs/architecture.md"),
     *("notebooks/quickstart.md", "notebooks/network_study.md", "notebooks/compare_simulators.md"),
-    *("notebooks/alsing2020.md", "notebooks/real_galaxies.md"),
+    *("notebooks/alsing2020.md", "notebooks/mathews2023.md", "notebooks/real_galaxies.md"),
 )
 
 
