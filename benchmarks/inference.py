@@ -154,6 +154,8 @@ def apart(a: Row, b: Row) -> str:
     assert a.draws is not None
     assert b.draws is not None
     both = a.passed & b.passed
+    if not both.any():
+        return f"{a.engine} against {b.engine}: no galaxy that both settle"
     columns = [a.draws.names.index(name) for name in a.draws.free]
 
     def centres(draws: Draws) -> Centre:
