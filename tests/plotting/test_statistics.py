@@ -10,6 +10,7 @@ from scipy import stats
 from starling.plotting import Comparison, agreement, band_residuals, recovery
 from starling.plotting.bands import BandFluxes, band_fluxes
 from starling.plotting.draws import QUANTILES, draws, galaxy_position, quantiles, scalar_names, truth
+from starling.plotting.predictive import error_scale
 from starling.plotting.residuals import sample_galaxies
 from starling.plotting.sample import joint_rank
 
@@ -179,3 +180,19 @@ def test_ranks_of_all_parameters_together_see_what_single_ones_do_not(
     for name in ("a", "b"):
         single = (draws(tree, name) < truth(tree, name)).mean(axis=0)
         assert stats.kstest(single, "uniform").pvalue > 0.01
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 1.7])
+def test_the_factor_on_errors_that_are_wrong_by_it_is_found(factor: float) -> None:
+    """Beside a floor, which is right."""
+    rng = np.random.default_rng(4)
+    quoted, floor = rng.uniform(0.5, 2.0, 20_000), rng.uniform(0.1, 1.0, 20_000)
+    total = np.hypot(quoted, floor)
+    residual = rng.normal(size=20_000) * np.hypot(factor * quoted, floor) / total
+    assert error_scale(residual**2, (quoted / total) ** 2) == pytest.approx(factor, rel=0.03)
+
+
+def test_no_factor_on_errors_mends_a_floor_that_is_wrong() -> None:
+    share = np.full(100, 1e-6)  # of the variance, that the observed errors make
+    assert np.isnan(error_scale(np.full(100, 4.0), share))
+    assert np.isnan(error_scale(np.zeros(0), np.zeros(0)))
