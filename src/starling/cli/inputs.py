@@ -7,8 +7,8 @@ from typing import NamedTuple
 from rich.console import Console
 
 from starling.catalogues import Catalogue, FitConfig, read_config
-from starling.cli.fits import Place, open_catalogue
-from starling.cli.opened import Emulator, exact_of, open_emulator
+from starling.cli.fits import Place, open_fit
+from starling.cli.opened import Emulator
 from starling.cli.pipeline import say_catalogue, say_emulator
 
 
@@ -48,16 +48,14 @@ def read_inputs(
         select = config.table.select.model_copy(update=chosen)
         config = config.model_copy(update={"table": config.table.model_copy(update={"select": select})})
     place = Place(path.parent, table, data or (path.parent if table is None else None), exact, sps_home)
-    emulator = open_emulator(config.model.emulator, place.base, tuple(config.photometry.bands))
+    emulator, catalogue = open_fit(config, place)
     say_emulator(console, emulator)
-    catalogue = open_catalogue(config, emulator, place)
+    if exact:
+        console.print(f"Model: {emulator.name}", highlight=False, soft_wrap=True)
     say_catalogue(console, catalogue)
     missing = [name for name in ids if name not in catalogue.ids]
     if missing:
         raise ValueError(
             f"no usable galaxy with id {', '.join(missing)} in the table (--check of `starling fit` says what is wrong)"
         )
-    if exact:
-        emulator = exact_of(emulator, catalogue.bands, sps_home, place.base)
-        console.print(f"Model: {emulator.name}", highlight=False, soft_wrap=True)
     return Inputs(config, emulator, catalogue, place)

@@ -54,7 +54,7 @@ def sbc(
 
     console = Console()
     inputs = read_inputs(console, config, table, data)
-    replicas = simulated(inputs, mocks, seed, sps_home if exact else None, exact=exact)
+    replicas = simulated(inputs, mocks, seed, sps_home, exact=exact)
     kind = "the exact model" if exact else "the emulator"
     console.print(f"Simulating {mocks} galaxies like these, with {kind}", highlight=False, soft_wrap=True)
     folder = out or Path(f"starling-{config.stem}-sbc")
